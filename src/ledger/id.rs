@@ -1,0 +1,255 @@
+//! The names of things: of accounts and requests, chosen by clients, and of transactions, chosen by
+//! the bank.
+//!
+//! A [`TransactionId`] is the ledger's own id and the place of its record in that ledger, so that it
+//! is unique for ever and its record is found without an index.
+
+use compact_str::{CompactString, format_compact};
+
+use super::{Currency, Malformed};
+
+/// The name of an account: a client's (`alice`), or the bank's own for the outside world
+/// (`@external:USD`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(CompactString);
+
+const EXTERNAL: &str = "@external:";
+
+impl AccountId {
+    /// Reads the id of a client's account: `[a-z0-9][a-z0-9._:-]{0,63}`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] when it is anything else; the bank's own ids, which begin with `@`, too.
+    pub fn parse(id: &str) -> Result<Self, Malformed> {
+        if id.starts_with('@') {
+            return Err(Malformed("must not begin with @: such ids are the bank's own"));
+        }
+        let mut bytes = id.bytes();
+        let first_fits =
+            bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
+        let rest_fits = bytes.all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._:-".contains(&byte)
+        });
+        if first_fits && rest_fits && id.len() <= 64 {
+            Ok(Self(CompactString::new(id)))
+        } else {
+            Err(Malformed("must be 1 to 64 characters: [a-z0-9][a-z0-9._:-]{0,63}"))
+        }
+    }
+
+    /// Reads the id of any account, the bank's own included. For reading only: no command can name
+    /// an account of the bank's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] when it is neither a client's id nor `@external:` and a currency.
+    pub fn parse_any(id: &str) -> Result<Self, Malformed> {
+        match id.strip_prefix(EXTERNAL) {
+            Some(code) => Currency::parse(code)
+                .map(|currency| Self::external(&currency))
+                .map_err(|_| Malformed("must name a currency after @external:")),
+            None => Self::parse(id),
+        }
+    }
+
+    /// The outside world of a currency: a deposit moves money from it, a withdrawal to it.
+    #[must_use]
+    pub fn external(currency: &Currency) -> Self {
+        Self(format_compact!("{EXTERNAL}{currency}"))
+    }
+
+    /// Whether it is the outside world.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.0.starts_with('@')
+    }
+
+    /// The id as it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Ids are ordered and hashed as their text is, so an ordered set can be searched by text.
+impl std::borrow::Borrow<str> for AccountId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for AccountId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of a request, chosen by the client: 1 to 128 visible ASCII characters (0x21 to 0x7e).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(CompactString);
+
+impl RequestId {
+    /// Reads a request id.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] when it is empty, longer than 128 characters, or has a character that is not
+    /// visible ASCII; a blank is not visible.
+    pub fn parse(id: &str) -> Result<Self, Malformed> {
+        let fits = (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits {
+            Ok(Self(CompactString::new(id)))
+        } else {
+            Err(Malformed("must be 1 to 128 visible ASCII characters"))
+        }
+    }
+
+    /// The id as it is written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The place of a record in the ledger's one order: 1 for the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sequence(u64);
+
+impl Sequence {
+    /// The place with this number.
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number: 0 stands before the first record.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The place after this one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// The name of a ledger: a random number, drawn when its first record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LedgerId(u64);
+
+impl LedgerId {
+    /// The ledger with this number.
+    #[must_use]
+    pub fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// The name of a transaction: opaque for clients, at most 64 characters, unique for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TransactionId {
+    /// The ledger that made it.
+    pub ledger: LedgerId,
+    /// The place of its record.
+    pub sequence: Sequence,
+}
+
+impl TransactionId {
+    /// Reads an id that [`Display`](std::fmt::Display) has written; `None` for any other text.
+    #[must_use]
+    pub fn parse(id: &str) -> Option<Self> {
+        let (ledger, sequence) = id.strip_prefix('t')?.split_once('-')?;
+        let parsed = Self {
+            ledger: LedgerId(u64::from_str_radix(ledger, 16).ok()?),
+            sequence: Sequence(sequence.parse().ok()?),
+        };
+        // A second spelling of an id ("+1", a leading zero) names nothing.
+        (parsed.to_string() == id).then_some(parsed)
+    }
+}
+
+impl std::fmt::Display for TransactionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "t{:016x}-{}", self.ledger.0, self.sequence.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn account_ids_follow_their_pattern() {
+        let longest = "a".repeat(64);
+        for id in ["a", "0", "alice", "a.b_c:d-e", "9-", longest.as_str()] {
+            assert_eq!(AccountId::parse(id).as_ref().map(AccountId::as_str), Ok(id));
+            assert_eq!(AccountId::parse_any(id).as_ref().map(AccountId::as_str), Ok(id));
+        }
+        let too_long = "a".repeat(65);
+        for id in
+            ["", "A", "-a", ".a", "_a", ":a", "a b", "a/b", "ä", "a\n", "a@", too_long.as_str()]
+        {
+            assert!(AccountId::parse(id).is_err(), "{id:?}");
+            assert!(AccountId::parse_any(id).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn the_outside_world_is_for_reading_only() {
+        for id in ["@external:USD", "@external:BTC/8"] {
+            assert!(AccountId::parse(id).is_err(), "{id}");
+            let read = AccountId::parse_any(id);
+            assert_eq!(read.as_ref().map(AccountId::as_str), Ok(id));
+            assert_eq!(read.as_ref().map(AccountId::is_external), Ok(true));
+        }
+        for id in ["@", "@external", "@external:", "@external:usd", "@internal:USD", "@alice"] {
+            assert!(AccountId::parse_any(id).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn request_ids_are_visible_ascii() {
+        let longest = "~".repeat(128);
+        for id in ["!", "r-1", "6f0c3bd4-7e6a-4bfe-9d3e-6f8c4a8b1c11", longest.as_str()] {
+            assert_eq!(RequestId::parse(id).as_ref().map(RequestId::as_str), Ok(id));
+        }
+        let too_long = "~".repeat(129);
+        for id in ["", " ", "a b", "a\t", "\u{7f}", "é", too_long.as_str()] {
+            assert!(RequestId::parse(id).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn transaction_ids_have_one_spelling() {
+        let id = TransactionId { ledger: LedgerId::new(0xab), sequence: Sequence::new(42) };
+        assert_eq!(id.to_string(), "t00000000000000ab-42");
+        assert_eq!(TransactionId::parse("t00000000000000ab-42"), Some(id));
+        let longest =
+            TransactionId { ledger: LedgerId::new(u64::MAX), sequence: Sequence::new(u64::MAX) };
+        assert!(longest.to_string().len() <= 64);
+        assert_eq!(TransactionId::parse(&longest.to_string()), Some(longest));
+        for text in [
+            "",
+            "t",
+            "tab-42",
+            "t00000000000000AB-42",
+            "t00000000000000ab-042",
+            "t00000000000000ab-+42",
+            "t00000000000000ab-",
+            "t00000000000000ab--1",
+            "h00000000000000ab-42",
+            "t00000000000000ab-18446744073709551616",
+        ] {
+            assert_eq!(TransactionId::parse(text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Floor 0: the rules of money.
+//!
+//! A pure, synchronous core: no I/O, no async, no clock, no protobuf. [`decide`] says what a command
+//! does to the books at a moment; [`Books::apply`] does it. **Invariants:** the posted balances of a
+//! currency add up to 0; no figure leaves 64 bits; arithmetic is checked everywhere.
+
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::as_conversions,
+    clippy::indexing_slicing,
+    clippy::unwrap_used
+)]
+
+mod account;
+mod books;
+mod command;
+mod decide;
+mod id;
+mod malformed;
+mod money;
+mod record;
+mod refusal;
+mod text;
+mod time;
+mod transaction;
+
+pub use account::{Account, AccountState, Balance};
+pub use books::{AccountNumber, Books, Totals};
+pub use command::{Command, NewAccountId, Parties, Request};
+pub use decide::decide;
+pub use id::{AccountId, LedgerId, RequestId, Sequence, TransactionId};
+pub use malformed::Malformed;
+pub use money::{Amount, Currency, Money, OverdraftLimit};
+pub use record::{Change, Record};
+pub use refusal::Refusal;
+pub use text::{Description, DisplayName, Etag, Labels};
+pub use time::Time;
+pub use transaction::{Movement, Posting, TransactionType};

@@ -1,0 +1,27 @@
+//! A moment, in whole microseconds since the Unix epoch.
+//!
+//! The ledger has no clock: every moment is given to it from outside.
+
+/// A moment: microseconds since 1970-01-01T00:00:00Z, negative before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Time(i64);
+
+impl Time {
+    /// The moment so many microseconds after the Unix epoch.
+    #[must_use]
+    pub fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the Unix epoch.
+    #[must_use]
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// The next microsecond.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}

@@ -1,0 +1,6 @@
+//! A bank core that a program can call: double-entry accounts over gRPC.
+//!
+//! The modules stand in reading order, from the rules of money up to the command line. Imports go down
+//! only.
+
+pub mod ledger;
