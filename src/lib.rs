@@ -4,3 +4,6 @@
 //! only.
 
 pub mod ledger;
+
+pub mod clock;
+pub mod store;

@@ -1,0 +1,31 @@
+//! Where records go once they are decided, in order and for good.
+//!
+//! A store appends every record under its lock, so the journal sees them in order of their sequences,
+//! without gaps, from 1 on. **Invariant:** a record that was appended can be read at once; it may be
+//! shown to anyone only once [`Journal::durable`] has said so.
+
+mod volatile;
+
+use std::future::Future;
+
+use crate::ledger::{Record, Sequence};
+
+use super::Error;
+
+pub use volatile::VolatileJournal;
+
+/// Keeps records.
+pub trait Journal: Send + Sync + 'static {
+    /// Takes the next record. Must not block: it is called with the books locked.
+    fn append(&self, record: &Record);
+
+    /// Reads a record that was appended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when it is not there or not readable.
+    fn read(&self, sequence: Sequence) -> Result<Record, Error>;
+
+    /// Waits until every record up to this one would survive whatever the journal promises to survive.
+    fn durable(&self, sequence: Sequence) -> impl Future<Output = Result<(), Error>> + Send;
+}

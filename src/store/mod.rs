@@ -1,0 +1,185 @@
+//! Floor 1: where the books are kept.
+//!
+//! A [`Store`] executes requests one at a time, as if there were no others, and answers reads that are
+//! linearizable: what one caller has been told, every later caller sees. What is decided is not its
+//! business; that is the ledger's.
+
+mod codec;
+pub mod journal;
+mod memory;
+mod request_index;
+
+use std::future::Future;
+
+use crate::ledger::{
+    Account, AccountId, AccountState, Balance, Currency, LedgerId, Record, Refusal, Request,
+    RequestId, Sequence, Time, Totals, TransactionType,
+};
+
+pub use journal::Journal;
+pub use memory::MemoryStore;
+
+/// Why a store can't answer. Its text is for the log; clients see only the status that it maps to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A record can't be read back as it was written.
+    #[error("record {} is damaged: {cause}", sequence.number())]
+    Damaged {
+        /// Which record.
+        sequence: Sequence,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+/// A request that took effect, now or when it was first sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// What was asked and what has changed; its outcome is a change, never a refusal.
+    pub record: Record,
+    /// Whether this is a repeat, answered from the record of the first.
+    pub replayed: bool,
+}
+
+/// An account as it stood at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountView {
+    /// The account.
+    pub account: Account,
+    /// The moment: no later entry has this time or an earlier one.
+    pub time: Time,
+}
+
+/// Which accounts to list, from where on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountQuery {
+    /// Only those of this currency.
+    pub currency: Option<Currency>,
+    /// Only those in this state.
+    pub state: Option<AccountState>,
+    /// Only those whose ids begin with this.
+    pub id_prefix: String,
+    /// Only those whose ids stand after this one.
+    pub after: Option<AccountId>,
+    /// At most so many, 1 or more.
+    pub page_size: usize,
+}
+
+/// Some accounts, in order of their ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountPage {
+    /// The accounts.
+    pub accounts: Vec<AccountView>,
+    /// Where the next page begins, unless this is the last.
+    pub next: Option<AccountId>,
+}
+
+/// How to find a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecordKey {
+    /// By its place in the ledger.
+    Sequence(Sequence),
+    /// By the request that it answers.
+    RequestId(RequestId),
+}
+
+/// Which transactions to list, from where on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionQuery {
+    /// Only those with an entry on this account.
+    pub account_id: Option<AccountId>,
+    /// Only those at or after this time.
+    pub start_time: Option<Time>,
+    /// Only those before this time.
+    pub end_time: Option<Time>,
+    /// Only those of these types; all when empty.
+    pub types: Vec<TransactionType>,
+    /// Oldest first, instead of newest first.
+    pub oldest_first: bool,
+    /// Where an earlier page ended.
+    pub cursor: Option<Cursor>,
+    /// At most so many, 1 or more.
+    pub page_size: usize,
+}
+
+/// Where a listing of transactions stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// The last record that was looked at.
+    pub after: Sequence,
+    /// The last record that there was when the listing began: later ones are not part of it.
+    pub until: Sequence,
+}
+
+/// Some transactions, in the order asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransactionPage {
+    /// Their records; each has a posting.
+    pub records: Vec<Record>,
+    /// Where the next page begins, unless this is the last.
+    pub next: Option<Cursor>,
+}
+
+/// What an account had at a moment in the past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastBalance {
+    /// The account's currency.
+    pub currency: Currency,
+    /// The balance after the last entry at or before the moment.
+    pub balance: Balance,
+}
+
+/// Keeps the books.
+///
+/// Every method that finds a record broken answers [`Error::Damaged`].
+pub trait Store: Send + Sync + 'static {
+    /// The name of the ledger that it keeps.
+    fn ledger_id(&self) -> LedgerId;
+
+    /// Executes a request, or answers a repeat from the record of the first.
+    ///
+    /// The work is done when the future is first polled, and is never taken back: dropping the future
+    /// only ends the wait for its answer. A refusal that depends on the books is kept under the
+    /// request's id and answered again to a repeat.
+    fn execute(
+        &self,
+        request: Request,
+    ) -> impl Future<Output = Result<Result<Executed, Refusal>, Error>> + Send;
+
+    /// Reads an account.
+    fn account(
+        &self,
+        id: &AccountId,
+    ) -> impl Future<Output = Result<Option<AccountView>, Error>> + Send;
+
+    /// Lists accounts. A page may come out short, or empty, before the last one: the work for one page
+    /// is bounded.
+    fn accounts(
+        &self,
+        query: &AccountQuery,
+    ) -> impl Future<Output = Result<AccountPage, Error>> + Send;
+
+    /// The balance of an account after its last entry at or before a time; `None` without the account.
+    fn balance_at(
+        &self,
+        id: &AccountId,
+        time: Time,
+    ) -> impl Future<Output = Result<Option<PastBalance>, Error>> + Send;
+
+    /// Finds a record, whatever it is of; `None` when there is none.
+    fn record(&self, key: &RecordKey)
+    -> impl Future<Output = Result<Option<Record>, Error>> + Send;
+
+    /// Lists transactions; `None` when the account asked for does not exist. A page may come out short,
+    /// or empty, before the last one: the work for one page is bounded.
+    fn transactions(
+        &self,
+        query: &TransactionQuery,
+    ) -> impl Future<Output = Result<Option<TransactionPage>, Error>> + Send;
+
+    /// The totals of one currency, or of every currency that has an account, by currency.
+    fn totals(
+        &self,
+        currency: Option<&Currency>,
+    ) -> impl Future<Output = Result<Vec<(Currency, Totals)>, Error>> + Send;
+}

@@ -1,0 +1,121 @@
+//! Which record answers a request id.
+//!
+//! Millions of ids are kept, so an entry is a hash and a sequence, 16 bytes; the id itself stands in
+//! the record. **Invariant:** a lookup is exact: where a hash matches, the record is asked.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+
+use crate::ledger::{RequestId, Sequence};
+
+/// A table grows by moving all that it holds; many small ones do so a little at a time, so that no
+/// request has to wait for one large move.
+const SHARDS: usize = 1024;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u64,
+    sequence: Sequence,
+}
+
+/// Finds the record of a request id.
+#[derive(Debug)]
+pub(super) struct RequestIndex {
+    hasher: RandomState,
+    shards: Box<[HashTable<Entry>]>,
+}
+
+impl RequestIndex {
+    /// An index without entries. The hash is seeded at random, so that no client can choose ids that
+    /// collide.
+    pub(super) fn new() -> Self {
+        Self { hasher: RandomState::new(), shards: (0..SHARDS).map(|_| HashTable::new()).collect() }
+    }
+
+    /// The sequence that is kept for an id: the first for which `is_match` holds among those with the
+    /// id's hash.
+    ///
+    /// # Errors
+    ///
+    /// The first error of `is_match`.
+    pub(super) fn find<E>(
+        &self,
+        id: &RequestId,
+        mut is_match: impl FnMut(Sequence) -> Result<bool, E>,
+    ) -> Result<Option<Sequence>, E> {
+        let hash = self.hasher.hash_one(id);
+        let mut failure = None;
+        let found = self.shards[shard(hash)].find(hash, |entry| {
+            entry.hash == hash
+                && failure.is_none()
+                && is_match(entry.sequence).unwrap_or_else(|error| {
+                    failure = Some(error);
+                    false
+                })
+        });
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(found.map(|entry| entry.sequence)),
+        }
+    }
+
+    /// Keeps the sequence of an id that has none yet.
+    pub(super) fn insert(&mut self, id: &RequestId, sequence: Sequence) {
+        let hash = self.hasher.hash_one(id);
+        let entry = Entry { hash, sequence };
+        self.shards[shard(hash)].insert_unique(hash, entry, |entry| entry.hash);
+    }
+}
+
+/// The tables use a hash's highest and lowest bits themselves, so the shard comes from the middle.
+#[allow(clippy::cast_possible_truncation, reason = "the remainder is below 1024")]
+fn shard(hash: u64) -> usize {
+    ((hash >> 32) % SHARDS as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    fn id(number: u64) -> RequestId {
+        RequestId::parse(&format!("r{number}")).expect("visible")
+    }
+
+    #[test]
+    fn finds_what_was_inserted_and_nothing_else() {
+        let mut index = RequestIndex::new();
+        for number in 1..=10_000 {
+            index.insert(&id(number), Sequence::new(number));
+        }
+        for number in 1..=10_000 {
+            let found = index.find(&id(number), |sequence| {
+                Ok::<_, Infallible>(sequence == Sequence::new(number))
+            });
+            assert_eq!(found, Ok(Some(Sequence::new(number))));
+        }
+        assert_eq!(index.find(&id(10_001), |_| Ok::<_, Infallible>(true)), Ok(None));
+    }
+
+    #[test]
+    fn two_ids_with_one_hash_are_told_apart_by_their_records() {
+        let mut index = RequestIndex::new();
+        let hash = index.hasher.hash_one(id(1));
+        let other = Entry { hash, sequence: Sequence::new(7) };
+        index.shards[shard(hash)].insert_unique(hash, other, |entry| entry.hash);
+        index.insert(&id(1), Sequence::new(1));
+
+        let found = index.find(&id(1), |sequence| Ok::<_, Infallible>(sequence.number() == 1));
+        assert_eq!(found, Ok(Some(Sequence::new(1))));
+    }
+
+    #[test]
+    fn an_unreadable_record_is_an_error_not_a_miss() {
+        let mut index = RequestIndex::new();
+        index.insert(&id(1), Sequence::new(1));
+        assert_eq!(index.find(&id(1), |_| Err("unreadable")), Err("unreadable"));
+    }
+}
