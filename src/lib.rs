@@ -7,3 +7,5 @@ pub mod ledger;
 
 pub mod clock;
 pub mod store;
+
+pub mod grpc;

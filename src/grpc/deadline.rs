@@ -1,0 +1,86 @@
+//! The caller's deadline, from the header `grpc-timeout`.
+//!
+//! tonic ends a call whose time is up as CANCELLED; the gRPC specification has DEADLINE_EXCEEDED for
+//! it. A call whose time is up before it begins does nothing at all.
+
+use std::future::Future;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::timeout;
+
+use super::status::{Error, Violations};
+
+const HEADER: &str = "grpc-timeout";
+
+/// How long the caller waits: `None` for as long as it takes.
+///
+/// # Errors
+///
+/// A violation when the header is not of the specification's form: at most 8 digits and a unit, one of
+/// `H M S m u n`.
+pub(super) fn of(headers: &HeaderMap) -> Result<Option<Duration>, Violations> {
+    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    value.to_str().ok().and_then(parse).map(Some).ok_or_else(|| {
+        let mut violations = Violations::default();
+        violations.add(HEADER, "must be 1 to 8 digits and one of H, M, S, m, u, n");
+        violations
+    })
+}
+
+/// Runs a call until it answers or its time is up.
+pub(super) async fn within<T>(
+    limit: Option<Duration>,
+    call: impl Future<Output = T>,
+) -> Result<T, Error> {
+    match limit {
+        None => Ok(call.await),
+        Some(Duration::ZERO) => Err(Error::DeadlineExceeded),
+        Some(limit) => timeout(limit, call).await.map_err(|_| Error::DeadlineExceeded),
+    }
+}
+
+fn parse(value: &str) -> Option<Duration> {
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if !(1..=8).contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_unit() {
+        for (value, expected) in [
+            ("2H", Duration::from_secs(7200)),
+            ("3M", Duration::from_secs(180)),
+            ("4S", Duration::from_secs(4)),
+            ("5m", Duration::from_millis(5)),
+            ("6u", Duration::from_micros(6)),
+            ("7n", Duration::from_nanos(7)),
+            ("0n", Duration::ZERO),
+            ("99999999H", Duration::from_secs(99_999_999 * 3600)),
+        ] {
+            assert_eq!(parse(value), Some(expected), "{value}");
+        }
+    }
+
+    #[test]
+    fn refuses_every_other_form() {
+        for value in ["", "S", "5", "123456789S", "-1S", "+1S", "1 S", "1s", "1.5S", "1ä", "SS"] {
+            assert_eq!(parse(value), None, "{value:?}");
+        }
+    }
+}

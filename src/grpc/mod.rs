@@ -1,0 +1,28 @@
+//! Floor 2: the wire.
+//!
+//! Protobuf comes in here and goes no further down: [`parse`] turns a request into a command, all
+//! violations at once; [`service`] has the store execute it; [`render`] turns the record into the
+//! answer; [`status`] has the one table from refusals to codes. Around every call stands [`edge`]:
+//! its log line, its deadline, and the end of the server.
+
+pub(crate) mod codec;
+mod deadline;
+pub mod edge;
+mod observe;
+mod page_token;
+mod parse;
+mod render;
+pub mod service;
+mod status;
+
+pub use service::Service;
+
+/// The generated code of `bank.v1`.
+#[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
+pub mod proto {
+    tonic::include_proto!("bank.v1");
+
+    /// The descriptors of the API, for reflection.
+    pub const FILE_DESCRIPTOR_SET: &[u8] =
+        include_bytes!(concat!(env!("OUT_DIR"), "/bank_descriptor.bin"));
+}

@@ -1,0 +1,95 @@
+//! One log line a call: its method, code, duration and request id; never an amount or a label.
+//!
+//! Health checks and reflection are logged at debug, so that probes don't drown the calls. The line is
+//! written when the answer's last byte is handed over, or when the call is dropped before.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use tonic::Code;
+
+use crate::ledger::RequestId;
+
+use super::edge::is_bank_call;
+
+/// What is known of a call while it runs.
+#[derive(Debug)]
+pub(super) struct CallLog {
+    path: String,
+    started: Instant,
+    request_id: OnceLock<RequestId>,
+}
+
+impl CallLog {
+    /// A call that begins now.
+    pub(super) fn begin(path: &str) -> Arc<Self> {
+        Arc::new(Self {
+            path: path.to_owned(),
+            started: Instant::now(),
+            request_id: OnceLock::new(),
+        })
+    }
+
+    /// Notes the client's name for the request.
+    pub(super) fn note_request_id(&self, id: &RequestId) {
+        self.request_id.get_or_init(|| id.clone());
+    }
+
+    fn write(&self, code: Code) {
+        let method = self.path.trim_start_matches('/');
+        let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let request_id = self.request_id.get().map(RequestId::as_str);
+        let code = name(code);
+        if is_bank_call(&self.path) {
+            tracing::info!(method, code, duration_us, request_id, "call");
+        } else {
+            tracing::debug!(method, code, duration_us, request_id, "call");
+        }
+    }
+}
+
+/// Writes the line of a call when it is dropped: as CANCELLED, until it is told another code.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    call: Arc<CallLog>,
+    code: Code,
+}
+
+impl Outcome {
+    pub(super) fn of(call: Arc<CallLog>) -> Self {
+        Self { call, code: Code::Cancelled }
+    }
+
+    pub(super) fn is(&mut self, code: Code) {
+        self.code = code;
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        self.call.write(self.code);
+    }
+}
+
+/// The names of the gRPC specification.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

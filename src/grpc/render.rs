@@ -1,0 +1,152 @@
+//! From what the ledger says to protobuf.
+//!
+//! An answer is rendered from its record, so a repeat gets what the first request got, balances
+//! included. Rendering decides nothing; a record that lacks what its answer needs is damaged.
+
+use prost_types::Timestamp;
+
+use crate::ledger::{
+    Account, AccountId, AccountState, Balance, Change, Currency, LedgerId, Posting, Record, Time,
+    Totals, TransactionId, TransactionType,
+};
+use crate::store::{self, AccountView, Executed, PastBalance};
+
+use super::proto;
+
+pub(super) fn timestamp(time: Time) -> Timestamp {
+    let micros = time.micros();
+    let nanos = micros.rem_euclid(1_000_000) * 1000;
+    Timestamp {
+        seconds: micros.div_euclid(1_000_000),
+        nanos: i32::try_from(nanos).expect("below 10^9"),
+    }
+}
+
+pub(super) fn account(account: &Account, time: Time) -> proto::Account {
+    proto::Account {
+        account_id: account.id.to_string(),
+        currency_code: account.currency.to_string(),
+        display_name: account.display_name.as_str().to_owned(),
+        state: match account.state {
+            AccountState::Active => proto::AccountState::Active,
+            AccountState::Frozen => proto::AccountState::Frozen,
+            AccountState::Closed => proto::AccountState::Closed,
+        }
+        .into(),
+        overdraft_limit: account.balance.overdraft_limit.minor_units(),
+        balance: Some(balance(&account.currency, &account.balance, time)),
+        labels: owned(account.labels.iter()),
+        create_time: Some(timestamp(account.create_time)),
+        update_time: Some(timestamp(account.update_time)),
+        etag: account.etag(),
+    }
+}
+
+pub(super) fn account_view(view: &AccountView) -> proto::Account {
+    account(&view.account, view.time)
+}
+
+pub(super) fn balance(currency: &Currency, balance: &Balance, time: Time) -> proto::Balance {
+    proto::Balance {
+        currency_code: currency.to_string(),
+        posted: balance.posted,
+        held: balance.held,
+        available: balance.available(),
+        version: count(balance.version),
+        as_of_time: Some(timestamp(time)),
+    }
+}
+
+/// The balance of a moment in the past: what was held and available then is not kept.
+pub(super) fn past_balance(past: &PastBalance, time: Time) -> proto::Balance {
+    proto::Balance { held: 0, available: 0, ..balance(&past.currency, &past.balance, time) }
+}
+
+/// The account that a mutation left.
+pub(super) fn changed_account(executed: &Executed) -> Result<proto::Account, store::Error> {
+    match &executed.record.outcome {
+        Ok(
+            Change::AccountOpened { account: one, .. } | Change::AccountChanged { account: one },
+        ) => Ok(account(one, executed.record.time)),
+        Ok(Change::Posted(_)) | Err(_) => Err(damaged(&executed.record, "an account")),
+    }
+}
+
+/// The posting that a mutation made.
+pub(super) fn made_posting(record: &Record) -> Result<&Posting, store::Error> {
+    record.posting().ok_or_else(|| damaged(record, "a posting"))
+}
+
+/// A balance that a posting left on one of its sides.
+pub(super) fn left_balance(record: &Record, posting: &Posting, left: &Balance) -> proto::Balance {
+    balance(&posting.movement.currency, left, record.time)
+}
+
+/// The transaction of a record; `asked_about` is the account whose balance it tells.
+pub(super) fn transaction(
+    ledger: LedgerId,
+    record: &Record,
+    asked_about: Option<&AccountId>,
+) -> Result<proto::Transaction, store::Error> {
+    let posting = made_posting(record)?;
+    let movement = &posting.movement;
+    let annotations = record.request.command.annotations();
+    Ok(proto::Transaction {
+        transaction_id: TransactionId { ledger, sequence: record.sequence }.to_string(),
+        r#type: match movement.kind {
+            TransactionType::Deposit => proto::TransactionType::Deposit,
+            TransactionType::Withdrawal => proto::TransactionType::Withdrawal,
+            TransactionType::Transfer => proto::TransactionType::Transfer,
+            TransactionType::Reversal => proto::TransactionType::Reversal,
+        }
+        .into(),
+        amount: Some(proto::Money {
+            currency_code: movement.currency.to_string(),
+            minor_units: movement.amount.minor_units(),
+        }),
+        from_account_id: movement.from.to_string(),
+        to_account_id: movement.to.to_string(),
+        create_time: Some(timestamp(record.time)),
+        request_id: record.request.id.as_ref().map_or("", |id| id.as_str()).to_owned(),
+        description: annotations.map_or("", |(description, _)| description.as_str()).to_owned(),
+        labels: annotations.map(|(_, labels)| owned(labels.iter())).unwrap_or_default(),
+        sequence: count(record.sequence.number()),
+        hold_id: String::new(),
+        reverses_transaction_id: String::new(),
+        balance_after: asked_about
+            .and_then(|account| posting.balance_of(account))
+            .map(|balance| balance.posted),
+    })
+}
+
+pub(super) fn totals(currency: &Currency, totals: &Totals) -> proto::CurrencyTotals {
+    // Every sum is within 64 bits as long as the books are right; if they are not, the largest
+    // number still says so.
+    let shown = |sum: i128| i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX });
+    proto::CurrencyTotals {
+        currency_code: currency.to_string(),
+        accounts_posted: shown(totals.accounts_posted),
+        external_posted: shown(totals.external_posted),
+        difference: shown(totals.accounts_posted + totals.external_posted),
+        account_count: count(totals.account_count),
+        transaction_count: count(totals.transaction_count),
+    }
+}
+
+/// Counts are signed on the wire, where 2^63 of anything never fits anyway.
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn owned<'a>(
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> std::collections::HashMap<String, String> {
+    pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn damaged(record: &Record, lacks: &str) -> store::Error {
+    store::Error::Damaged {
+        sequence: record.sequence,
+        cause: format!("it answers the request without {lacks}"),
+    }
+}

@@ -1,0 +1,280 @@
+//! The one table from everything that can go wrong to `google.rpc.Status`.
+//!
+//! Every status carries an `ErrorInfo` and the detail that its row names. There is no `_` arm: a new
+//! refusal doesn't compile until it has its row. Texts of the store never reach a client; they are
+//! logged.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::ledger::{AccountId, Malformed, Refusal, RequestId};
+use crate::store;
+
+/// The domain of every `ErrorInfo`.
+pub(super) const DOMAIN: &str = "bank.v1";
+
+/// How long a client should wait before it tries a draining server's name again: as long as it takes
+/// a client to find another server, or this one to come back.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// Why a call fails.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// The server is about to end.
+    Draining,
+    /// The caller's deadline passed.
+    DeadlineExceeded,
+    /// The request is malformed.
+    Invalid(Violations),
+    /// The books say no.
+    Refused(Refusal),
+    /// There is no such transaction.
+    TransactionNotFound(MissingTransaction),
+    /// The store can't answer.
+    Store(store::Error),
+}
+
+/// What a transaction was looked for by, and not found.
+#[derive(Debug)]
+pub(super) enum MissingTransaction {
+    /// By its own id.
+    ById(String),
+    /// By a request id; with the reason, when that request was refused.
+    ByRequest { request_id: RequestId, refused_with: Option<&'static str> },
+}
+
+impl From<Violations> for Error {
+    fn from(violations: Violations) -> Self {
+        Self::Invalid(violations)
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Draining => {
+                let mut details = info("DRAINING", []);
+                details.set_retry_info(Some(RETRY_DELAY));
+                let message = "the server is shutting down; try another one, or again later";
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
+            Error::DeadlineExceeded => Status::with_error_details(
+                Code::DeadlineExceeded,
+                "the deadline passed before there was an answer; a mutation may have taken effect",
+                info("DEADLINE_EXCEEDED", []),
+            ),
+            Error::Invalid(violations) => violations.into_status(),
+            Error::Refused(refusal) => refused(&refusal),
+            Error::TransactionNotFound(missing) => transaction_not_found(missing),
+            Error::Store(store::Error::Damaged { sequence, cause }) => {
+                tracing::error!(sequence = sequence.number(), cause, "a stored record is damaged");
+                Status::with_error_details(
+                    Code::DataLoss,
+                    "stored data is damaged",
+                    info("DATA_LOSS", []),
+                )
+            }
+        }
+    }
+}
+
+/// The code and the reason of a refusal.
+pub(super) fn row(refusal: &Refusal) -> (Code, &'static str) {
+    match refusal {
+        Refusal::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
+        Refusal::AccountNotFound { .. } => (Code::NotFound, "ACCOUNT_NOT_FOUND"),
+        Refusal::AccountAlreadyExists { .. } => (Code::AlreadyExists, "ACCOUNT_ALREADY_EXISTS"),
+        Refusal::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
+        Refusal::AccountClosed { .. } => (Code::FailedPrecondition, "ACCOUNT_CLOSED"),
+        Refusal::AccountFrozen { .. } => (Code::FailedPrecondition, "ACCOUNT_FROZEN"),
+        Refusal::CurrencyMismatch { .. } => (Code::FailedPrecondition, "CURRENCY_MISMATCH"),
+        Refusal::AccountNotEmpty { .. } => (Code::FailedPrecondition, "ACCOUNT_NOT_EMPTY"),
+        Refusal::InsufficientFunds { .. } => (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"),
+        Refusal::BalanceOutOfRange { .. } => (Code::OutOfRange, "BALANCE_OUT_OF_RANGE"),
+    }
+}
+
+fn refused(refusal: &Refusal) -> Status {
+    let (code, reason) = row(refusal);
+    let message = refusal.to_string();
+    let details = match refusal {
+        Refusal::RequestIdReused { request_id, field } => precondition(
+            info(
+                reason,
+                [("request_id", request_id.as_str().to_owned()), ("field", field.clone())],
+            ),
+            reason,
+            &format!("requests/{}", request_id.as_str()),
+            &message,
+        ),
+        Refusal::AccountNotFound { account_id } | Refusal::AccountAlreadyExists { account_id } => {
+            resource(about(reason, account_id), "Account", account_id.as_str(), &message)
+        }
+        Refusal::EtagMismatch { account_id, current_etag } => info(
+            reason,
+            [("account_id", account_id.to_string()), ("current_etag", current_etag.clone())],
+        ),
+        Refusal::BalanceOutOfRange { account_id } => about(reason, account_id),
+        Refusal::AccountClosed { account_id } | Refusal::AccountFrozen { account_id } => {
+            precondition(about(reason, account_id), reason, &subject(account_id), &message)
+        }
+        Refusal::CurrencyMismatch { account_id, account_currency, requested_currency } => {
+            precondition(
+                info(
+                    reason,
+                    [
+                        ("account_id", account_id.to_string()),
+                        ("account_currency_code", account_currency.to_string()),
+                        ("requested_currency_code", requested_currency.to_string()),
+                    ],
+                ),
+                reason,
+                &subject(account_id),
+                &message,
+            )
+        }
+        Refusal::AccountNotEmpty { account_id, posted, held } => precondition(
+            info(
+                reason,
+                [
+                    ("account_id", account_id.to_string()),
+                    ("posted", posted.to_string()),
+                    ("held", held.to_string()),
+                ],
+            ),
+            reason,
+            &subject(account_id),
+            &message,
+        ),
+        Refusal::InsufficientFunds { account_id, available, requested, currency } => precondition(
+            info(
+                reason,
+                [
+                    ("account_id", account_id.to_string()),
+                    ("available", available.to_string()),
+                    ("requested", requested.minor_units().to_string()),
+                    ("currency_code", currency.to_string()),
+                ],
+            ),
+            reason,
+            &subject(account_id),
+            &message,
+        ),
+    };
+    Status::with_error_details(code, message, details)
+}
+
+fn transaction_not_found(missing: MissingTransaction) -> Status {
+    const REASON: &str = "TRANSACTION_NOT_FOUND";
+    let (details, name, message) = match missing {
+        MissingTransaction::ById(id) => {
+            let message = format!("there is no transaction {id}");
+            (info(REASON, [("transaction_id", id.clone())]), id, message)
+        }
+        MissingTransaction::ByRequest { request_id, refused_with } => {
+            let id = request_id.as_str().to_owned();
+            let mut metadata = vec![("request_id", id.clone())];
+            let message = if let Some(reason) = refused_with {
+                metadata.push(("refused_with", reason.to_owned()));
+                format!("request {id} was refused with {reason}: it made no transaction")
+            } else {
+                format!("no transaction was made by a request {id}")
+            };
+            (info(REASON, metadata), id, message)
+        }
+    };
+    let details = resource(details, "Transaction", &name, &message);
+    Status::with_error_details(Code::NotFound, message, details)
+}
+
+fn info(reason: &str, metadata: impl IntoIterator<Item = (&'static str, String)>) -> ErrorDetails {
+    let metadata: HashMap<String, String> =
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+}
+
+fn about(reason: &str, account_id: &AccountId) -> ErrorDetails {
+    info(reason, [("account_id", account_id.to_string())])
+}
+
+fn subject(account_id: &AccountId) -> String {
+    format!("accounts/{account_id}")
+}
+
+fn precondition(
+    mut details: ErrorDetails,
+    kind: &str,
+    subject: &str,
+    description: &str,
+) -> ErrorDetails {
+    details.add_precondition_failure_violation(kind, subject, description);
+    details
+}
+
+fn resource(mut details: ErrorDetails, kind: &str, name: &str, description: &str) -> ErrorDetails {
+    details.set_resource_info(format!("{DOMAIN}.{kind}"), name, "", description);
+    details
+}
+
+/// In place of a field's value: it is wrong, and that is noted among the [`Violations`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noted;
+
+/// Everything that is wrong with the form of a request, field by field.
+#[derive(Debug, Default)]
+pub(super) struct Violations(Vec<FieldViolation>);
+
+impl Violations {
+    /// Keeps the value, or notes what is wrong with its field.
+    pub(super) fn take<T>(&mut self, field: &str, value: Result<T, Malformed>) -> Result<T, Noted> {
+        value.map_err(|malformed| self.add(field, &malformed.to_string()))
+    }
+
+    /// Notes that a field is wrong.
+    pub(super) fn add(&mut self, field: &str, description: &str) -> Noted {
+        self.0.push(FieldViolation::new(field, description));
+        Noted
+    }
+
+    /// Nothing, when nothing is wrong.
+    pub(super) fn check(self) -> Result<(), Self> {
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// The status for a message that can't be read at all.
+    pub(super) fn of_message(description: &str) -> Status {
+        let mut violations = Self::default();
+        violations.add("", description);
+        violations.into_status()
+    }
+
+    fn into_status(self) -> Status {
+        let message = self
+            .0
+            .iter()
+            .map(|violation| match violation.field.as_str() {
+                "" => violation.description.clone(),
+                field => format!("{field} {}", violation.description),
+            })
+            .collect::<Vec<_>>()
+            .join("; ");
+        let mut details = info("INVALID_REQUEST", []);
+        details.set_bad_request(self.0);
+        Status::with_error_details(Code::InvalidArgument, message, details)
+    }
+}
