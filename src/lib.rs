@@ -1,7 +1,7 @@
 //! A bank core that a program can call: double-entry accounts over gRPC.
 //!
 //! The modules stand in reading order, from the rules of money up to the command line. Imports go down
-//! only.
+//! only: see `ARCHITECTURE.md`.
 
 pub mod ledger;
 
@@ -9,3 +9,10 @@ pub mod clock;
 pub mod store;
 
 pub mod grpc;
+
+pub mod server;
+
+pub mod config;
+pub mod telemetry;
+
+pub mod cli;

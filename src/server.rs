@@ -1,0 +1,116 @@
+//! Floor 3: puts the server together, and takes it apart again.
+//!
+//! [`run`] serves on a listener until it is told to end, and is the same for the binary and for the
+//! tests. Limits of HTTP/2 that keep one client from harming the others stand here.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+
+use crate::grpc::proto::FILE_DESCRIPTOR_SET;
+use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
+use crate::grpc::{Service, edge};
+use crate::store::Store;
+
+/// The largest message that is read, in bytes.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// The largest list of headers that is read, in bytes.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// How many calls one connection may have open.
+const MAX_STREAMS: u32 = 1024;
+/// How many streams one connection may have reset before they were accepted (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+/// How long a connection may be silent before it is asked for a sign of life, and how long for that.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The descriptors of the API can't be served.
+    #[error("the reflection service can't be built: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// Serving failed.
+    #[error("serving failed: {0}")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every call was answered and every connection closed.
+    Fully,
+    /// The time was up before that, or somebody could not wait: what was open was cut off.
+    CutOff,
+}
+
+/// Serves the bank, health and reflection on a listener until `shutdown` comes, then drains: health
+/// says NOT_SERVING, no connection and no call is accepted any more, streams end with UNAVAILABLE, and
+/// calls that are running get their answers. Draining ends when they have, or when `deadline` comes.
+///
+/// # Errors
+///
+/// [`Error`] when the server can't be put together or can't go on.
+pub async fn run<S: Store>(
+    listener: TcpListener,
+    store: Arc<S>,
+    shutdown: impl Future<Output = ()>,
+    deadline: impl Future<Output = ()>,
+) -> Result<Drained, Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    for name in ["", SERVICE_NAME] {
+        health.set_service_status(name, ServingStatus::Serving).await;
+    }
+    let bank =
+        BankServiceServer::new(Service::new(store)).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let routes = Routes::new(bank)
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .prepare();
+
+    let draining = CancellationToken::new();
+    let calls = {
+        let draining = draining.clone();
+        tower::service_fn(move |request| edge::serve(routes.clone(), draining.clone(), request))
+    };
+    let stop = CancellationToken::new();
+    let serving = Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .serve_with_incoming_shutdown(
+            calls,
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop.clone().cancelled_owned(),
+        );
+
+    let drain = async {
+        shutdown.await;
+        for name in ["", SERVICE_NAME] {
+            health.set_service_status(name, ServingStatus::NotServing).await;
+        }
+        draining.cancel();
+        stop.cancel();
+        deadline.await;
+    };
+    tokio::select! {
+        served = serving => served.map(|()| Drained::Fully).map_err(Error::Transport),
+        () = drain => Ok(Drained::CutOff),
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
