@@ -119,7 +119,7 @@ pub struct Sequence(u64);
 impl Sequence {
     /// The place with this number.
     #[must_use]
-    pub fn new(number: u64) -> Self {
+    pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
@@ -143,7 +143,7 @@ pub struct LedgerId(u64);
 impl LedgerId {
     /// The ledger with this number.
     #[must_use]
-    pub fn new(number: u64) -> Self {
+    pub const fn new(number: u64) -> Self {
         Self(number)
     }
 

@@ -15,7 +15,7 @@ use stored::record::{Command as StoredCommand, Outcome as StoredOutcome};
 
 #[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
 mod stored {
-    tonic::include_proto!("bank.journal.v1");
+    include!(concat!(env!("OUT_DIR"), "/bank.journal.v1.rs"));
 }
 
 pub(super) use stored::Record as StoredRecord;
