@@ -1,0 +1,548 @@
+//! The rules as data: `tests/cases/*.ledger`, run on the bare ledger, on the store and over gRPC.
+//!
+//! A line is a request and what must come of it:
+//!
+//! ```text
+//! transfer alice bob 150 USD -> INSUFFICIENT_FUNDS available=100 requested=150
+//! ```
+//!
+//! Words are split as a shell splits them; `#` begins a comment. Before the arrow: a verb, what it
+//! needs, and options `key=value`. After it: `ok` or the reason of the refusal, and facts that must be
+//! among those of the answer. `clock 1000` sets the clock to 1000 µs after its beginning; every time in
+//! a case counts from there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bank::grpc::proto::bank_service_client::BankServiceClient;
+use bank::grpc::proto::bank_service_server::BankService;
+use bank::grpc::{Service, proto};
+use bank::store::Store;
+use prost_types::Timestamp;
+use tonic::Status;
+use tonic::transport::Channel;
+
+use crate::support::{
+    Details, ManualClock, ReferenceStore, START_MICROS, TestServer, memory_store, money,
+};
+
+#[tokio::test]
+async fn on_the_bare_ledger() {
+    for case in all() {
+        let clock = ManualClock::new();
+        let bank = in_process(ReferenceStore::new(&clock));
+        check(&case, bank, &clock).await;
+    }
+}
+
+#[tokio::test]
+async fn on_the_store_in_memory() {
+    for case in all() {
+        let clock = ManualClock::new();
+        let bank = in_process(memory_store(&clock));
+        check(&case, bank, &clock).await;
+    }
+}
+
+#[tokio::test]
+async fn over_grpc() {
+    for case in all() {
+        let server = TestServer::start().await;
+        let bank = Bank::OverGrpc(server.client().await);
+        check(&case, bank, &server.clock).await;
+    }
+}
+
+/// Where a case runs.
+enum Bank {
+    InProcess(Box<dyn BankService>),
+    OverGrpc(BankServiceClient<Channel>),
+}
+
+fn in_process(store: impl Store) -> Bank {
+    Bank::InProcess(Box::new(Service::new(Arc::new(store))))
+}
+
+macro_rules! call {
+    ($bank:expr, $method:ident, $request:expr) => {
+        match $bank {
+            Bank::InProcess(service) => service.$method(tonic::Request::new($request)).await,
+            Bank::OverGrpc(client) => client.$method($request).await,
+        }
+        .map(tonic::Response::into_inner)
+    };
+}
+
+fn all() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("it can be read").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ledger"))
+        .collect();
+    cases.sort();
+    assert!(!cases.is_empty(), "no case was found");
+    cases
+}
+
+async fn check(case: &Path, mut bank: Bank, clock: &ManualClock) {
+    let text = std::fs::read_to_string(case).expect("the case can be read");
+    let mut differences = Vec::new();
+    let name = case.file_name().expect("it is a file").to_string_lossy();
+    for (index, line) in text.lines().enumerate() {
+        let place = format!("{name}:{}: {line}", index + 1);
+        let Some(step) = Step::parse(line, &place) else { continue };
+        if step.verb == "clock" {
+            clock.set(step.number(0));
+            continue;
+        }
+        let answer = run(&mut bank, &step).await;
+        differences.extend(step.difference(&answer));
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// One line of a case.
+struct Step {
+    place: String,
+    verb: String,
+    words: Vec<String>,
+    options: HashMap<String, String>,
+    expected: String,
+    facts: BTreeMap<String, String>,
+}
+
+impl Step {
+    fn parse(line: &str, place: &str) -> Option<Self> {
+        let words = shlex::split(line).unwrap_or_else(|| panic!("{place}: a quote is open"));
+        let mut words = words.into_iter();
+        let verb = words.next()?;
+        let rest: Vec<String> = words.collect();
+        let (request, answer) = match rest.iter().position(|word| word == "->") {
+            Some(arrow) => (&rest[..arrow], &rest[arrow + 1..]),
+            None => (&rest[..], &[][..]),
+        };
+        assert!(verb == "clock" || !answer.is_empty(), "{place}: nothing is expected");
+        let pair = |word: &String| {
+            word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
+        };
+        Some(Self {
+            place: place.to_owned(),
+            verb,
+            words: request.iter().filter(|word| !word.contains('=')).cloned().collect(),
+            options: request.iter().filter_map(pair).collect(),
+            expected: answer.first().cloned().unwrap_or_default(),
+            facts: answer
+                .iter()
+                .skip(1)
+                .map(|word| pair(word).unwrap_or_else(|| panic!("{place}: {word} is no fact")))
+                .collect(),
+        })
+    }
+
+    fn word(&self, index: usize) -> String {
+        self.words
+            .get(index)
+            .unwrap_or_else(|| panic!("{}: word {index} is missing", self.place))
+            .clone()
+    }
+
+    fn number(&self, index: usize) -> i64 {
+        self.word(index).parse().unwrap_or_else(|_| panic!("{}: no number", self.place))
+    }
+
+    fn money(&self, index: usize) -> Option<proto::Money> {
+        // An amount of "-" leaves the whole field out.
+        match self.word(index).as_str() {
+            "-" => None,
+            _ => Some(money(self.number(index), &self.word(index + 1))),
+        }
+    }
+
+    fn option(&self, key: &str) -> String {
+        self.options.get(key).cloned().unwrap_or_default()
+    }
+
+    fn number_option(&self, key: &str) -> i64 {
+        self.options.get(key).map_or(0, |value| {
+            value.parse().unwrap_or_else(|_| panic!("{}: {key} is no number", self.place))
+        })
+    }
+
+    fn time_option(&self, key: &str) -> Option<Timestamp> {
+        let nanos_after_start = self.options.get(key)?.parse::<f64>().expect("a number") * 1000.0;
+        #[allow(clippy::cast_possible_truncation, reason = "times in cases are short")]
+        let nanos = START_MICROS * 1000 + nanos_after_start as i64;
+        Some(Timestamp {
+            seconds: nanos.div_euclid(1_000_000_000),
+            nanos: i32::try_from(nanos.rem_euclid(1_000_000_000)).expect("below 10^9"),
+        })
+    }
+
+    fn labels(&self) -> HashMap<String, String> {
+        self.options
+            .iter()
+            .filter_map(|(key, value)| {
+                Some((key.strip_prefix("label.")?.to_owned(), value.clone()))
+            })
+            .collect()
+    }
+
+    /// What differs from what is expected, if anything does.
+    fn difference(&self, answer: &Answer) -> Option<String> {
+        let place = &self.place;
+        if self.expected != answer.result {
+            return Some(format!("{place}\n    came: {} {:?}", answer.result, answer.facts));
+        }
+        let differing: Vec<String> = self
+            .facts
+            .iter()
+            .filter(|(key, value)| answer.facts.get(*key) != Some(value))
+            .map(|(key, _)| format!("{key}={:?}", answer.facts.get(key)))
+            .collect();
+        (!differing.is_empty()).then(|| format!("{place}\n    came: {}", differing.join(" ")))
+    }
+}
+
+/// What came of a request.
+#[derive(Debug)]
+struct Answer {
+    result: String,
+    facts: BTreeMap<String, String>,
+}
+
+fn answer<T>(result: Result<T, Status>, facts: impl FnOnce(T, &mut Facts)) -> Answer {
+    let mut collected = Facts::default();
+    let result = match result {
+        Ok(response) => {
+            facts(response, &mut collected);
+            "ok".to_owned()
+        }
+        Err(status) => {
+            let details = Details::of(&status);
+            collected.add("code", &format!("{:?}", status.code()));
+            collected.add("fields", &details.violated_fields().join(","));
+            for (key, value) in &details.metadata {
+                collected.add(key, value);
+            }
+            details.reason
+        }
+    };
+    Answer { result, facts: collected.0 }
+}
+
+#[derive(Default)]
+struct Facts(BTreeMap<String, String>);
+
+impl Facts {
+    fn add(&mut self, key: &str, value: &str) {
+        self.0.insert(key.to_owned(), value.to_owned());
+    }
+
+    fn show(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.add(key, &format!("{value}"));
+    }
+
+    fn time(&mut self, key: &str, time: Option<Timestamp>) {
+        let time = time.expect("every time is set");
+        self.show(key, time.seconds * 1_000_000 + i64::from(time.nanos) / 1000 - START_MICROS);
+    }
+
+    fn balance(&mut self, prefix: &str, balance: Option<proto::Balance>) {
+        let balance = balance.expect("it is set");
+        self.add(&format!("{prefix}currency"), &balance.currency_code);
+        self.show(&format!("{prefix}posted"), balance.posted);
+        self.show(&format!("{prefix}held"), balance.held);
+        self.show(&format!("{prefix}available"), balance.available);
+        self.show(&format!("{prefix}version"), balance.version);
+        self.time(&format!("{prefix}as_of"), balance.as_of_time);
+    }
+
+    fn account(&mut self, account: Option<proto::Account>) {
+        let account = account.expect("it is set");
+        self.add("state", account.state().as_str_name().trim_start_matches("ACCOUNT_STATE_"));
+        self.add("id", &account.account_id);
+        self.add("name", &account.display_name);
+        self.show("limit", account.overdraft_limit);
+        self.add("etag", &account.etag);
+        self.add("labels", &labels(&account.labels));
+        self.time("created", account.create_time);
+        self.time("updated", account.update_time);
+        self.balance("", account.balance);
+    }
+
+    fn transaction(&mut self, transaction: Option<proto::Transaction>) {
+        let transaction = transaction.expect("it is set");
+        let amount = transaction.amount.as_ref().expect("it is set");
+        self.add("type", kind(&transaction));
+        self.show("amount", amount.minor_units);
+        self.add("from", &transaction.from_account_id);
+        self.add("to", &transaction.to_account_id);
+        self.add("request_id", &transaction.request_id);
+        self.add("description", &transaction.description);
+        self.add("labels", &labels(&transaction.labels));
+        self.time("at", transaction.create_time);
+        let after = transaction.balance_after;
+        self.add("after", &after.map_or_else(|| "unset".to_owned(), |it| it.to_string()));
+    }
+}
+
+fn kind(transaction: &proto::Transaction) -> &'static str {
+    transaction.r#type().as_str_name().trim_start_matches("TRANSACTION_TYPE_")
+}
+
+fn labels(labels: &HashMap<String, String>) -> String {
+    let sorted: BTreeMap<_, _> = labels.iter().collect();
+    sorted.iter().map(|(key, value)| format!("{key}:{value}")).collect::<Vec<_>>().join(",")
+}
+
+async fn run(bank: &mut Bank, step: &Step) -> Answer {
+    match step.verb.as_str() {
+        "create" | "update" | "freeze" | "unfreeze" | "close" | "account" | "accounts" => {
+            run_on_accounts(bank, step).await
+        }
+        "deposit" | "withdraw" | "transfer" => move_money(bank, step).await,
+        _ => read(bank, step).await,
+    }
+}
+
+async fn run_on_accounts(bank: &mut Bank, step: &Step) -> Answer {
+    let request_id = step.option("id");
+    macro_rules! change_state {
+        ($method:ident, $request:ident) => {{
+            let request = proto::$request {
+                request_id,
+                account_id: step.word(0),
+                reason: step.option("reason"),
+            };
+            answer(call!(bank, $method, request), |response, facts| {
+                facts.show("replayed", response.replayed);
+                facts.account(response.account);
+            })
+        }};
+    }
+    match step.verb.as_str() {
+        "create" => {
+            let request = proto::CreateAccountRequest {
+                request_id,
+                account_id: step.word(0),
+                currency_code: step.word(1),
+                display_name: step.option("name"),
+                overdraft_limit: step.number_option("limit"),
+                labels: step.labels(),
+                initial_balance: step.number_option("initial"),
+            };
+            answer(call!(bank, create_account, request), |response, facts| {
+                facts.show("replayed", response.replayed);
+                facts.account(response.account);
+            })
+        }
+        "update" => {
+            let mask = step.options.get("mask").map(|mask| prost_types::FieldMask {
+                paths: mask.split(',').map(str::to_owned).collect(),
+            });
+            let account = proto::Account {
+                account_id: step.word(0),
+                display_name: step.option("name"),
+                overdraft_limit: step.number_option("limit"),
+                labels: step.labels(),
+                etag: step.option("etag"),
+                ..Default::default()
+            };
+            let request = proto::UpdateAccountRequest {
+                request_id,
+                account: Some(account),
+                update_mask: mask,
+            };
+            answer(call!(bank, update_account, request), |response, facts| {
+                facts.show("replayed", response.replayed);
+                facts.account(response.account);
+            })
+        }
+        "freeze" => change_state!(freeze_account, FreezeAccountRequest),
+        "unfreeze" => change_state!(unfreeze_account, UnfreezeAccountRequest),
+        "close" => change_state!(close_account, CloseAccountRequest),
+        "account" => {
+            let request = proto::GetAccountRequest { account_id: step.word(0) };
+            answer(call!(bank, get_account, request), |response, facts| {
+                facts.account(response.account);
+            })
+        }
+        _ => list_accounts(bank, step).await,
+    }
+}
+
+async fn move_money(bank: &mut Bank, step: &Step) -> Answer {
+    let request_id = step.option("id");
+    let description = step.option("description");
+    let labels = step.labels();
+    match step.verb.as_str() {
+        "deposit" => {
+            let (account_id, amount) = (step.word(0), step.money(1));
+            let request =
+                proto::DepositRequest { request_id, account_id, amount, description, labels };
+            answer(call!(bank, deposit, request), |response, facts| {
+                facts.show("replayed", response.replayed);
+                facts.transaction(response.transaction);
+                facts.balance("", response.balance);
+            })
+        }
+        "withdraw" => {
+            let (account_id, amount) = (step.word(0), step.money(1));
+            let request =
+                proto::WithdrawRequest { request_id, account_id, amount, description, labels };
+            answer(call!(bank, withdraw, request), |response, facts| {
+                facts.show("replayed", response.replayed);
+                facts.transaction(response.transaction);
+                facts.balance("", response.balance);
+            })
+        }
+        _ => {
+            let request = proto::TransferRequest {
+                request_id,
+                from_account_id: step.word(0),
+                to_account_id: step.word(1),
+                amount: step.money(2),
+                description,
+                labels,
+            };
+            answer(call!(bank, transfer, request), |response, facts| {
+                facts.show("replayed", response.replayed);
+                facts.transaction(response.transaction);
+                facts.balance("from.", response.from_balance);
+                facts.balance("to.", response.to_balance);
+            })
+        }
+    }
+}
+
+async fn read(bank: &mut Bank, step: &Step) -> Answer {
+    match step.verb.as_str() {
+        "balance" => {
+            let request = proto::GetBalanceRequest {
+                account_id: step.word(0),
+                as_of_time: step.time_option("at"),
+            };
+            answer(call!(bank, get_balance, request), |response, facts| {
+                facts.balance("", response.balance);
+            })
+        }
+        "transaction" => {
+            let key = match (step.options.get("id"), step.options.get("request")) {
+                (Some(id), None) => {
+                    Some(proto::get_transaction_request::Key::TransactionId(id.clone()))
+                }
+                (None, Some(id)) => {
+                    Some(proto::get_transaction_request::Key::RequestId(id.clone()))
+                }
+                _ => None,
+            };
+            let request = proto::GetTransactionRequest { key };
+            answer(call!(bank, get_transaction, request), |response, facts| {
+                facts.transaction(response.transaction);
+            })
+        }
+        "totals" => {
+            let request = proto::GetTrialBalanceRequest { currency_code: step.word(0) };
+            answer(call!(bank, get_trial_balance, request), |response, facts| {
+                facts.show("currencies", response.totals.len());
+                for totals in response.totals {
+                    facts.show("accounts", totals.accounts_posted);
+                    facts.show("external", totals.external_posted);
+                    facts.show("difference", totals.difference);
+                    facts.show("count", totals.account_count);
+                    facts.show("transactions", totals.transaction_count);
+                }
+            })
+        }
+        "statement" => list_transactions(bank, step).await,
+        other => panic!("{}: there is no verb {other}", step.place),
+    }
+}
+
+/// Walks the listing to its end; every page must say whether there is another.
+async fn list_accounts(bank: &mut Bank, step: &Step) -> Answer {
+    let mut ids = Vec::new();
+    let mut page_token = step.option("token");
+    let mut pages = 0;
+    loop {
+        let request = proto::ListAccountsRequest {
+            page_size: i32::try_from(step.number_option("size")).expect("a page size"),
+            page_token,
+            currency_code: step.option("currency"),
+            state: step.options.get("state").map_or(0, |state| {
+                proto::AccountState::from_str_name(&format!("ACCOUNT_STATE_{state}"))
+                    .map_or(99, Into::into)
+            }),
+            account_id_prefix: step.option("prefix"),
+        };
+        match call!(bank, list_accounts, request) {
+            Err(status) => return answer(Err::<(), _>(status), |(), _| {}),
+            Ok(page) => {
+                pages += 1;
+                ids.extend(page.accounts.into_iter().map(|account| account.account_id));
+                page_token = page.next_page_token;
+            }
+        }
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    answer(Ok(()), |(), facts| {
+        facts.add("ids", &ids.join(","));
+        facts.show("pages", pages);
+    })
+}
+
+async fn list_transactions(bank: &mut Bank, step: &Step) -> Answer {
+    let account_id = match step.word(0).as_str() {
+        "-" => String::new(),
+        id => id.to_owned(),
+    };
+    let mut amounts = Vec::new();
+    let mut afters = Vec::new();
+    let mut page_token = step.option("token");
+    let mut pages = 0;
+    loop {
+        let request = proto::ListTransactionsRequest {
+            account_id: account_id.clone(),
+            page_size: i32::try_from(step.number_option("size")).expect("a page size"),
+            page_token,
+            start_time: step.time_option("start"),
+            end_time: step.time_option("end"),
+            types: step.options.get("types").map_or_else(Vec::new, |types| {
+                types
+                    .split(',')
+                    .map(|kind| {
+                        proto::TransactionType::from_str_name(&format!("TRANSACTION_TYPE_{kind}"))
+                            .map_or(99, Into::into)
+                    })
+                    .collect()
+            }),
+            oldest_first: step.options.contains_key("oldest"),
+        };
+        match call!(bank, list_transactions, request) {
+            Err(status) => return answer(Err::<(), _>(status), |(), _| {}),
+            Ok(page) => {
+                pages += 1;
+                for transaction in page.transactions {
+                    let amount = transaction.amount.as_ref().expect("it is set").minor_units;
+                    let sign = if transaction.from_account_id == account_id { "-" } else { "+" };
+                    amounts.push(format!("{}{sign}{amount}", &kind(&transaction)[..1]));
+                    let after = transaction.balance_after;
+                    afters.push(after.map_or_else(|| "unset".to_owned(), |it| it.to_string()));
+                }
+                page_token = page.next_page_token;
+            }
+        }
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    answer(Ok(()), |(), facts| {
+        facts.add("entries", &amounts.join(","));
+        facts.add("afters", &afters.join(","));
+        facts.show("pages", pages);
+    })
+}

@@ -1,0 +1,9 @@
+//! Every test of the bank but those that stand beside their code.
+//!
+//! `cases` are the rules as data, on every store and over gRPC; `properties` compare the store with a
+//! plain reference on random histories; `races` run many callers at once; `wire` and `errors` look at
+//! what a client sees; `process` starts the binary; `house` keeps the floors apart.
+
+mod cases;
+mod house;
+mod support;

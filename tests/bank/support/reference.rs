@@ -1,0 +1,213 @@
+//! The bare ledger: the rules of `bank::ledger` over plain vectors, searched from end to end.
+//!
+//! It is what every store must agree with. There is no index, no journal and no stored form in it, so
+//! what the stores do cleverly is checked against what is plainly right.
+
+use std::sync::Mutex;
+
+use bank::clock::Clock;
+use bank::ledger::{
+    AccountId, Balance, Books, Currency, LedgerId, Record, Refusal, Request, Sequence, Time,
+    Totals, decide,
+};
+use bank::store::{
+    AccountPage, AccountQuery, AccountView, Cursor, Error, Executed, PastBalance, RecordKey, Store,
+    TransactionPage, TransactionQuery,
+};
+
+use super::{LEDGER, ManualClock};
+
+#[derive(Debug)]
+pub(crate) struct ReferenceStore {
+    clock: ManualClock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    books: Books,
+    records: Vec<Record>,
+    seen_time: Option<Time>,
+}
+
+impl ReferenceStore {
+    pub(crate) fn new(clock: &ManualClock) -> Self {
+        Self { clock: clock.clone(), state: Mutex::default() }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().expect("no test panics while it holds the books"))
+    }
+}
+
+impl State {
+    fn last_time(&self) -> Option<Time> {
+        self.seen_time.max(self.records.last().map(|record| record.time))
+    }
+
+    fn see_time(&mut self, now: Time) -> Time {
+        let time = self.last_time().map_or(now, |last| last.max(now));
+        self.seen_time = Some(time);
+        time
+    }
+
+    fn execute(&mut self, request: Request, now: Time) -> Result<Executed, Refusal> {
+        let answer = |record: Record, replayed| match record.outcome.clone() {
+            Ok(_) => Ok(Executed { record, replayed }),
+            Err(refusal) => Err(refusal),
+        };
+        if let Some(id) = &request.id
+            && let Some(first) =
+                self.records.iter().find(|record| record.request.id.as_ref() == Some(id))
+        {
+            first.check_repeat(id, &request)?;
+            return answer(first.clone(), true);
+        }
+        let time = self.last_time().map_or(now, |last| last.next().max(now));
+        let outcome = decide(&self.books, &request.command, time);
+        match &outcome {
+            Err(refusal) if request.id.is_none() || !refusal.is_kept() => {
+                return Err(refusal.clone());
+            }
+            Ok(change) => self.books.apply(change, time),
+            Err(_) => {}
+        }
+        let sequence = Sequence::new(self.records.len() as u64 + 1);
+        let record = Record { sequence, time, request, outcome };
+        self.records.push(record.clone());
+        answer(record, false)
+    }
+
+    fn page(&self, query: &TransactionQuery) -> TransactionPage {
+        let last = Sequence::new(self.records.len() as u64);
+        let until = query.cursor.map_or(last, |cursor| cursor.until);
+        let is_on_page = |record: &&Record| {
+            let Some(posting) = record.posting() else { return false };
+            let movement = &posting.movement;
+            record.sequence <= until
+                && query.start_time.is_none_or(|start| record.time >= start)
+                && query.end_time.is_none_or(|end| record.time < end)
+                && (query.types.is_empty() || query.types.contains(&movement.kind))
+                && query
+                    .account_id
+                    .as_ref()
+                    .is_none_or(|account| movement.from == *account || movement.to == *account)
+                && query.cursor.is_none_or(|cursor| {
+                    if query.oldest_first {
+                        record.sequence > cursor.after
+                    } else {
+                        record.sequence < cursor.after
+                    }
+                })
+        };
+        let mut records: Vec<Record> = self.records.iter().filter(is_on_page).cloned().collect();
+        if !query.oldest_first {
+            records.reverse();
+        }
+        let more = records.len() > query.page_size;
+        records.truncate(query.page_size);
+        let next =
+            records.last().filter(|_| more).map(|record| Cursor { after: record.sequence, until });
+        TransactionPage { records, next }
+    }
+}
+
+impl Store for ReferenceStore {
+    fn ledger_id(&self) -> LedgerId {
+        LEDGER
+    }
+
+    async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {
+        let now = self.clock.now();
+        Ok(self.with(|state| state.execute(request, now)))
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Option<AccountView>, Error> {
+        let now = self.clock.now();
+        Ok(self.with(|state| {
+            let time = state.see_time(now);
+            state.books.account(id).cloned().map(|account| AccountView { account, time })
+        }))
+    }
+
+    async fn accounts(&self, query: &AccountQuery) -> Result<AccountPage, Error> {
+        let now = self.clock.now();
+        Ok(self.with(|state| {
+            let time = state.see_time(now);
+            let mut accounts: Vec<AccountView> = state
+                .books
+                .accounts_from(std::ops::Bound::Unbounded)
+                .filter(|account| {
+                    account.id.as_str().starts_with(&query.id_prefix)
+                        && query.after.as_ref().is_none_or(|after| account.id > *after)
+                        && query.currency.as_ref().is_none_or(|one| *one == account.currency)
+                        && query.state.is_none_or(|one| one == account.state)
+                })
+                .map(|account| AccountView { account: account.clone(), time })
+                .collect();
+            accounts.sort_by(|one, other| one.account.id.cmp(&other.account.id));
+            let more = accounts.len() > query.page_size;
+            accounts.truncate(query.page_size);
+            let next = accounts.last().filter(|_| more).map(|view| view.account.id.clone());
+            AccountPage { accounts, next }
+        }))
+    }
+
+    async fn balance_at(&self, id: &AccountId, time: Time) -> Result<Option<PastBalance>, Error> {
+        Ok(self.with(|state| {
+            let currency = state.books.account(id)?.currency.clone();
+            let balance = state
+                .records
+                .iter()
+                .take_while(|record| record.time <= time)
+                .filter_map(|record| record.balance_of(id))
+                .last()
+                .unwrap_or_else(Balance::default);
+            Some(PastBalance { currency, balance })
+        }))
+    }
+
+    async fn record(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+        Ok(self.with(|state| {
+            let is_it = |record: &&Record| match key {
+                RecordKey::Sequence(sequence) => record.sequence == *sequence,
+                RecordKey::RequestId(id) => record.request.id.as_ref() == Some(id),
+            };
+            state.records.iter().find(is_it).cloned()
+        }))
+    }
+
+    async fn transactions(
+        &self,
+        query: &TransactionQuery,
+    ) -> Result<Option<TransactionPage>, Error> {
+        Ok(self.with(|state| {
+            if let Some(id) = &query.account_id {
+                state.books.account(id)?;
+            }
+            Some(state.page(query))
+        }))
+    }
+
+    /// Added up from the accounts, not from what the books say of themselves.
+    async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {
+        Ok(self.with(|state| {
+            let mut totals = std::collections::BTreeMap::<Currency, Totals>::new();
+            for account in state.books.accounts_from(std::ops::Bound::Unbounded) {
+                let one = totals.entry(account.currency.clone()).or_default();
+                let posted = i128::from(account.balance.posted);
+                if account.id.is_external() {
+                    one.external_posted += posted;
+                } else {
+                    one.accounts_posted += posted;
+                    one.account_count += 1;
+                }
+            }
+            for posting in state.records.iter().filter_map(Record::posting) {
+                let one = totals.entry(posting.movement.currency.clone()).or_default();
+                one.transaction_count += 1;
+            }
+            totals.into_iter().filter(|(one, _)| currency.is_none_or(|it| it == one)).collect()
+        }))
+    }
+}
