@@ -7,3 +7,6 @@
 mod cases;
 mod house;
 mod support;
+mod properties;
+mod races;
+mod statements;

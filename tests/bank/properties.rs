@@ -1,0 +1,309 @@
+//! Random histories: the store must agree with the bare ledger after every step, and the rules of money
+//! must hold at every moment.
+//!
+//! proptest prints the history that fails, shrunk, and the seed that makes it again.
+
+use bank::ledger::{
+    AccountId, AccountState, Amount, Command, Currency, Description, DisplayName, Etag, Labels,
+    Money, NewAccountId, OverdraftLimit, Parties, Request, RequestId, Sequence, Time,
+    TransactionType,
+};
+use bank::store::{AccountQuery, Cursor, RecordKey, Store, TransactionQuery};
+use proptest::prelude::*;
+
+use crate::support::{ManualClock, ReferenceStore, START_MICROS, memory_store};
+
+/// What may happen to a bank.
+#[derive(Clone, Debug)]
+enum Step {
+    Execute(Request),
+    SetClock(i64),
+    ReadBalanceAt(AccountId, i64),
+    WalkStatement(TransactionQuery),
+    WalkAccounts(AccountQuery),
+    FindRequest(RequestId),
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_agrees_with_the_bare_ledger(steps in prop::collection::vec(step(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(compare(steps))?;
+    }
+}
+
+async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let clock = ManualClock::new();
+    let reference = ReferenceStore::new(&clock);
+    let store = memory_store(&clock);
+    for step in steps {
+        match step {
+            Step::Execute(request) => {
+                let expected = reference.execute(request.clone()).await;
+                let came = store.execute(request.clone()).await;
+                prop_assert_eq!(&came, &expected);
+                let replayed = came.ok().and_then(Result::ok).map(|executed| {
+                    check_limits(&executed.record);
+                    executed.replayed
+                });
+                if request.id.is_some() && replayed.is_some() {
+                    let again = store.execute(request.clone()).await;
+                    prop_assert_eq!(&again, &reference.execute(request).await);
+                    let replayed = again.ok().and_then(Result::ok).map(|it| it.replayed);
+                    prop_assert_eq!(replayed, Some(true));
+                }
+            }
+            Step::SetClock(micros) => clock.set(micros),
+            Step::ReadBalanceAt(id, micros) => {
+                let time = Time::from_micros(START_MICROS + micros);
+                let expected = reference.balance_at(&id, time).await;
+                prop_assert_eq!(store.balance_at(&id, time).await, expected);
+            }
+            Step::WalkStatement(query) => {
+                let expected = walk_statement(&reference, query.clone()).await;
+                prop_assert_eq!(walk_statement(&store, query).await, expected);
+            }
+            Step::WalkAccounts(query) => {
+                let expected = walk_accounts(&reference, query.clone()).await;
+                prop_assert_eq!(walk_accounts(&store, query).await, expected);
+            }
+            Step::FindRequest(id) => {
+                let key = RecordKey::RequestId(id);
+                prop_assert_eq!(store.record(&key).await, reference.record(&key).await);
+            }
+        }
+        check_books(&store, &reference).await?;
+    }
+    check_records(&store, &reference).await
+}
+
+/// Whoever paid could pay: nothing is available below zero after it has gone out.
+fn check_limits(record: &bank::ledger::Record) {
+    if let Some(posting) = record.posting()
+        && !posting.movement.from.is_external()
+    {
+        assert!(posting.from_balance.available() >= 0, "{record:?}");
+    }
+}
+
+/// The totals of the store, kept as it goes, are those of the reference, added up anew; and they add up
+/// to zero.
+async fn check_books<A: Store, B: Store>(store: &A, reference: &B) -> Result<(), TestCaseError> {
+    let totals = store.totals(None).await.expect("they can be read");
+    prop_assert_eq!(&totals, &reference.totals(None).await.expect("they can be read"));
+    for (currency, totals) in &totals {
+        prop_assert_eq!(totals.accounts_posted + totals.external_posted, 0, "{}", currency);
+    }
+    Ok(())
+}
+
+/// Every record reads back from its stored form as it was decided, and times strictly increase.
+async fn check_records<A: Store, B: Store>(store: &A, reference: &B) -> Result<(), TestCaseError> {
+    let mut last_time = None;
+    for number in 1.. {
+        let key = RecordKey::Sequence(Sequence::new(number));
+        let record = store.record(&key).await.expect("it can be read");
+        prop_assert_eq!(&record, &reference.record(&key).await.expect("it can be read"));
+        let Some(record) = record else { break };
+        prop_assert!(last_time < Some(record.time));
+        last_time = Some(record.time);
+    }
+    Ok(())
+}
+
+/// Every transaction of a listing, page by page. `None` without the account.
+async fn walk_statement<S: Store>(store: &S, mut query: TransactionQuery) -> Option<Vec<Sequence>> {
+    let mut sequences = Vec::new();
+    loop {
+        let page = store.transactions(&query).await.expect("it can be read")?;
+        assert!(page.records.len() <= query.page_size);
+        sequences.extend(page.records.iter().map(|record| record.sequence));
+        let next: Option<Cursor> = page.next;
+        if next.is_none() {
+            return Some(sequences);
+        }
+        query.cursor = next;
+    }
+}
+
+async fn walk_accounts<S: Store>(store: &S, mut query: AccountQuery) -> Vec<AccountId> {
+    let mut ids = Vec::new();
+    loop {
+        let page = store.accounts(&query).await.expect("it can be read");
+        assert!(page.accounts.len() <= query.page_size);
+        ids.extend(page.accounts.into_iter().map(|view| view.account.id));
+        if page.next.is_none() {
+            return ids;
+        }
+        query.after = page.next;
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => request().prop_map(Step::Execute),
+        2 => (0..200_i64).prop_map(Step::SetClock),
+        1 => (account(), -10..250_i64).prop_map(|(id, micros)| Step::ReadBalanceAt(id, micros)),
+        1 => statement().prop_map(Step::WalkStatement),
+        1 => listing().prop_map(Step::WalkAccounts),
+        1 => request_id().prop_map(Step::FindRequest),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    // Few ids, so that many are used again, by the same request and by others.
+    (prop::option::weighted(0.5, request_id()), command())
+        .prop_map(|(id, command)| Request { id, command })
+}
+
+fn request_id() -> impl Strategy<Value = RequestId> {
+    (0..12_u8).prop_map(|n| RequestId::parse(&format!("r{n}")).expect("a request id"))
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let moving = || (money(), description(), labels());
+    prop_oneof![
+        4 => (client_account(), any::<bool>(), currency(), limit(), prop::option::of(amount()), labels())
+            .prop_map(|(id, by_client, currency, overdraft_limit, initial_balance, labels)| {
+                // The ids of the server are fixed here, so that both stores draw the same.
+                let account_id = if by_client {
+                    NewAccountId::ByClient(id)
+                } else {
+                    NewAccountId::ByServer(id)
+                };
+                let display_name = DisplayName::default();
+                Command::CreateAccount {
+                    account_id, currency, display_name, overdraft_limit, labels, initial_balance,
+                }
+            }),
+        2 => (
+            client_account(),
+            prop::option::of("[a-z]{0,3}"),
+            prop::option::of(limit()),
+            prop::option::of(labels()),
+            prop::option::of("[1-4]"),
+        )
+            .prop_map(|(account_id, name, overdraft_limit, labels, etag)| Command::UpdateAccount {
+                account_id,
+                display_name: name.map(|name| DisplayName::parse(&name).expect("short")),
+                overdraft_limit,
+                labels,
+                etag: etag.map(|etag| Etag::parse(&etag).expect("short")),
+            }),
+        1 => (client_account(), description())
+            .prop_map(|(account_id, reason)| Command::FreezeAccount { account_id, reason }),
+        2 => (client_account(), description())
+            .prop_map(|(account_id, reason)| Command::UnfreezeAccount { account_id, reason }),
+        1 => (client_account(), description())
+            .prop_map(|(account_id, reason)| Command::CloseAccount { account_id, reason }),
+        6 => (client_account(), moving()).prop_map(|(account_id, (amount, description, labels))| {
+            Command::Deposit { account_id, amount, description, labels }
+        }),
+        4 => (client_account(), moving()).prop_map(|(account_id, (amount, description, labels))| {
+            Command::Withdraw { account_id, amount, description, labels }
+        }),
+        8 => (parties(), moving()).prop_map(|(parties, (amount, description, labels))| {
+            Command::Transfer { parties, amount, description, labels }
+        }),
+    ]
+}
+
+fn client_account() -> impl Strategy<Value = AccountId> {
+    prop::sample::select(vec!["a", "b", "c", "d"])
+        .prop_map(|id| AccountId::parse(id).expect("an account id"))
+}
+
+fn account() -> impl Strategy<Value = AccountId> {
+    prop_oneof![
+        4 => client_account(),
+        1 => currency().prop_map(|currency| AccountId::external(&currency)),
+    ]
+}
+
+fn parties() -> impl Strategy<Value = Parties> {
+    (client_account(), client_account())
+        .prop_filter_map("one account", |(from, to)| Parties::new(from, to).ok())
+}
+
+fn currency() -> impl Strategy<Value = Currency> {
+    prop_oneof![9 => Just("USD"), 1 => Just("BTC/8")]
+        .prop_map(|code| Currency::parse(code).expect("a currency"))
+}
+
+fn amount() -> impl Strategy<Value = Amount> {
+    prop_oneof![9 => 1..200_i64, 1 => i64::MAX - 200..=i64::MAX]
+        .prop_map(|minor_units| Amount::new(minor_units).expect("above 0"))
+}
+
+fn money() -> impl Strategy<Value = Money> {
+    (currency(), amount()).prop_map(|(currency, amount)| Money { currency, amount })
+}
+
+fn limit() -> impl Strategy<Value = OverdraftLimit> {
+    prop_oneof![5 => Just(0), 4 => 0..200_i64, 1 => i64::MAX - 200..=i64::MAX]
+        .prop_map(|minor_units| OverdraftLimit::new(minor_units).expect("not below 0"))
+}
+
+fn description() -> impl Strategy<Value = Description> {
+    prop_oneof![Just(""), Just("x")].prop_map(|text| Description::parse(text).expect("short"))
+}
+
+fn labels() -> impl Strategy<Value = Labels> {
+    prop_oneof![
+        Just(Labels::default()),
+        Just(Labels::parse([("k", "v"), ("l", "")]).expect("well formed")),
+    ]
+}
+
+fn statement() -> impl Strategy<Value = TransactionQuery> {
+    let time =
+        || prop::option::of((0..200_i64).prop_map(|it| Time::from_micros(START_MICROS + it)));
+    let kind = prop::sample::select(vec![
+        TransactionType::Deposit,
+        TransactionType::Withdrawal,
+        TransactionType::Transfer,
+        TransactionType::Reversal,
+    ]);
+    (
+        prop::option::of(account()),
+        time(),
+        time(),
+        prop::collection::vec(kind, 0..2),
+        any::<bool>(),
+        1..6_usize,
+    )
+        .prop_map(|(account_id, start_time, end_time, types, oldest_first, page_size)| {
+            TransactionQuery {
+                account_id,
+                start_time,
+                end_time,
+                types,
+                oldest_first,
+                cursor: None,
+                page_size,
+            }
+        })
+}
+
+fn listing() -> impl Strategy<Value = AccountQuery> {
+    let state = prop::sample::select(vec![
+        AccountState::Active,
+        AccountState::Frozen,
+        AccountState::Closed,
+    ]);
+    (
+        prop::option::of(currency()),
+        prop::option::of(state),
+        prop::sample::select(vec!["", "a", "@", "zz"]),
+        1..4_usize,
+    )
+        .prop_map(|(currency, state, prefix, page_size)| AccountQuery {
+            currency,
+            state,
+            id_prefix: prefix.to_owned(),
+            after: None,
+            page_size,
+        })
+}

@@ -1,0 +1,206 @@
+//! Many callers at once: one effect for one request id, money conserved at every look.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bank::ledger::Refusal;
+use bank::store::{Executed, MemoryStore, Store};
+use tokio::task::JoinSet;
+
+use crate::support::commands::{account, named, open, pay, plain, put};
+use crate::support::{GatedJournal, LEDGER, ManualClock, memory_store};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_request_id_from_64_tasks_takes_effect_once() {
+    for round in 0..50 {
+        let store = Arc::new(memory_store(&ManualClock::new()));
+        apply(&*store, open("alice", 1000)).await;
+        apply(&*store, open("bob", 0)).await;
+
+        let mut tasks = JoinSet::new();
+        for _ in 0..64 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                let request = named(&format!("round-{round}"), pay("alice", "bob", 10));
+                store.execute(request).await.expect("it answers").expect("it is not refused")
+            });
+        }
+        let answers: Vec<Executed> = tasks.join_all().await;
+
+        assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
+        let sequences: HashSet<_> = answers.iter().map(|answer| answer.record.sequence).collect();
+        assert_eq!(sequences.len(), 1, "all have the same answer");
+        assert_eq!(posted(&*store, "bob").await, 10);
+    }
+}
+
+/// Two transfers that together want more than there is: exactly one of them is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_last_money_is_spent_once() {
+    for _ in 0..200 {
+        let store = Arc::new(memory_store(&ManualClock::new()));
+        for (id, initial) in [("alice", 100), ("bob", 0), ("carol", 0)] {
+            apply(&*store, open(id, initial)).await;
+        }
+        let mut tasks = JoinSet::new();
+        for to in ["bob", "carol"] {
+            let store = store.clone();
+            tasks.spawn(async move {
+                store.execute(plain(pay("alice", to, 60))).await.expect("it answers")
+            });
+        }
+        let answers = tasks.join_all().await;
+        let refused = answers
+            .iter()
+            .filter(|it| matches!(it, Err(Refusal::InsufficientFunds { available: 40, .. })))
+            .count();
+        assert_eq!((refused, posted(&*store, "alice").await), (1, 40));
+    }
+}
+
+/// Transfers in all directions between few accounts, in rings and against each other, while totals and
+/// balances are read: no lock order to get wrong, and no sum that is off at any moment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_total_is_conserved_at_every_look() {
+    const ACCOUNTS: [&str; 4] = ["a", "b", "c", "d"];
+    const TRANSFERS: usize = 5_000;
+    let store = Arc::new(memory_store(&ManualClock::new()));
+    for id in ACCOUNTS {
+        apply(&*store, open(id, 500)).await;
+    }
+    let is_done = Arc::new(AtomicBool::new(false));
+
+    let looking = {
+        let (store, is_done) = (store.clone(), is_done.clone());
+        tokio::spawn(async move {
+            let mut looks = 0;
+            while !is_done.load(Ordering::SeqCst) || looks == 0 {
+                let totals = store.totals(None).await.expect("it answers");
+                assert_eq!(totals[0].1.accounts_posted, 2000);
+                assert_eq!(totals[0].1.external_posted, -2000);
+                for id in ACCOUNTS {
+                    assert!(posted(&*store, id).await >= 0);
+                }
+                looks += 1;
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+
+    let mut payers = JoinSet::new();
+    for (payer, from) in ACCOUNTS.into_iter().enumerate() {
+        let store = store.clone();
+        payers.spawn(async move {
+            let mut done = 0;
+            for number in 0..TRANSFERS {
+                let to = ACCOUNTS[(payer + 1 + number % 3) % 4];
+                let request = plain(pay(from, to, [1, 5, 2, 7, 3][number % 5]));
+                done += usize::from(store.execute(request).await.expect("it answers").is_ok());
+            }
+            done
+        });
+    }
+    let transferred: usize = payers.join_all().await.into_iter().sum();
+    is_done.store(true, Ordering::SeqCst);
+    looking.await.expect("no look was off");
+
+    let mut sum = 0;
+    for id in ACCOUNTS {
+        sum += posted(&*store, id).await;
+    }
+    assert_eq!(sum, 2000);
+    let totals = store.totals(None).await.expect("it answers");
+    assert_eq!(totals[0].1.transaction_count, 4 + transferred as u64);
+}
+
+/// What one caller has seen, the next one sees: a read that begins after an answer includes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_read_sees_every_answer_before_it() {
+    let store = Arc::new(memory_store(&ManualClock::new()));
+    apply(&*store, open("alice", 0)).await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..4 {
+        let store = store.clone();
+        tasks.spawn(async move {
+            for _ in 0..2_000 {
+                let answer = store.execute(plain(put("alice", 1))).await.expect("it answers");
+                let record = answer.expect("it is not refused").record;
+                let told = record.balance_of(&account("alice")).expect("it is its own").posted;
+                assert!(posted(&*store, "alice").await >= told);
+            }
+        });
+    }
+    tasks.join_all().await;
+    assert_eq!(posted(&*store, "alice").await, 8_000);
+}
+
+/// Whoever stops waiting takes nothing back: the work was done when it was asked for.
+#[tokio::test]
+async fn a_caller_that_leaves_changes_nothing_about_the_effect() {
+    let (journal, gate) = GatedJournal::closed();
+    let store = MemoryStore::new(LEDGER, journal, ManualClock::new());
+    gate.open_to(1);
+    apply(&store, open("alice", 100)).await;
+
+    let request = named("gone", put("alice", 5));
+    {
+        let mut waiting = Box::pin(store.execute(request.clone()));
+        assert!(poll_once(&mut waiting).await.is_none(), "it waits for the journal");
+    }
+    gate.open();
+
+    let answer = store.execute(request).await.expect("it answers").expect("it is not refused");
+    assert!(answer.replayed);
+    assert_eq!(posted(&store, "alice").await, 105);
+}
+
+/// Nothing is shown that is not durable yet: not by a read, not by a repeat, not by a refusal.
+#[tokio::test]
+async fn nothing_undurable_is_shown() {
+    let (journal, gate) = GatedJournal::closed();
+    let store = MemoryStore::new(LEDGER, journal, ManualClock::new());
+    gate.open_to(1);
+    apply(&store, open("alice", 100)).await;
+
+    let mut first = Box::pin(store.execute(named("once", put("alice", 5))));
+    assert!(poll_once(&mut first).await.is_none());
+    let alice = account("alice");
+    let mut read = Box::pin(store.account(&alice));
+    assert!(poll_once(&mut read).await.is_none());
+    let mut repeat = Box::pin(store.execute(named("once", put("alice", 5))));
+    assert!(poll_once(&mut repeat).await.is_none());
+    let mut refusal = Box::pin(store.execute(plain(pay("alice", "nobody", 1))));
+    assert!(poll_once(&mut refusal).await.is_none());
+    let mut totals = Box::pin(store.totals(None));
+    assert!(poll_once(&mut totals).await.is_none());
+
+    gate.open();
+    assert!(!first.await.expect("it answers").expect("it is not refused").replayed);
+    let read = read.await.expect("it answers").expect("it is there");
+    assert_eq!(read.account.balance.posted, 105);
+    assert!(repeat.await.expect("it answers").expect("it is not refused").replayed);
+    assert!(refusal.await.expect("it answers").is_err());
+    assert_eq!(totals.await.expect("it answers")[0].1.accounts_posted, 105);
+}
+
+/// Polls a future once: `None` when it is not ready.
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    use std::task::Poll;
+    std::future::poll_fn(|context| {
+        Poll::Ready(match std::pin::Pin::new(&mut *future).poll(context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+async fn apply<S: Store>(store: &S, command: bank::ledger::Command) {
+    store.execute(plain(command)).await.expect("it answers").expect("it is not refused");
+}
+
+async fn posted<S: Store>(store: &S, id: &str) -> i64 {
+    let view = store.account(&account(id)).await.expect("it answers").expect("it is there");
+    view.account.balance.posted
+}
