@@ -4,9 +4,13 @@
 //! plain reference on random histories; `races` run many callers at once; `wire` and `errors` look at
 //! what a client sees; `process` starts the binary; `house` keeps the floors apart.
 
+mod bad_input;
 mod cases;
+mod errors;
 mod house;
-mod support;
+mod process;
 mod properties;
 mod races;
 mod statements;
+mod support;
+mod wire;
