@@ -7,36 +7,39 @@ use std::future::Future;
 use std::time::Duration;
 
 use http::HeaderMap;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::status::{Error, Violations};
 
 const HEADER: &str = "grpc-timeout";
 
-/// How long the caller waits: `None` for as long as it takes.
+/// When the caller stops waiting: `None` when it waits as long as it takes. Must be asked when the call
+/// comes in, so that the time it waits for its turn counts.
 ///
 /// # Errors
 ///
 /// A violation when the header is not of the specification's form: at most 8 digits and a unit, one of
 /// `H M S m u n`.
-pub(super) fn of(headers: &HeaderMap) -> Result<Option<Duration>, Violations> {
+pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Violations> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
-    value.to_str().ok().and_then(parse).map(Some).ok_or_else(|| {
+    let Some(timeout) = value.to_str().ok().and_then(parse) else {
         let mut violations = Violations::default();
         violations.add(HEADER, "must be 1 to 8 digits and one of H, M, S, m, u, n");
-        violations
-    })
+        return Err(violations);
+    };
+    // A time too far off to be told is as good as none.
+    Ok(Instant::now().checked_add(timeout))
 }
 
-/// Runs a call until it answers or its time is up.
+/// Runs a call until it answers or its time is up; not at all when its time is up already.
 pub(super) async fn within<T>(
-    limit: Option<Duration>,
+    deadline: Option<Instant>,
     call: impl Future<Output = T>,
 ) -> Result<T, Error> {
-    match limit {
+    match deadline {
         None => Ok(call.await),
-        Some(Duration::ZERO) => Err(Error::DeadlineExceeded),
-        Some(limit) => timeout(limit, call).await.map_err(|_| Error::DeadlineExceeded),
+        Some(deadline) if deadline <= Instant::now() => Err(Error::DeadlineExceeded),
+        Some(deadline) => timeout_at(deadline, call).await.map_err(|_| Error::DeadlineExceeded),
     }
 }
 

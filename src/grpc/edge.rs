@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -34,11 +35,14 @@ pub(super) fn is_bank_call(path: &str) -> bool {
 /// # Errors
 ///
 /// None: whatever goes wrong is a status in the response.
-pub async fn serve<R>(
+///
+/// The deadline is set before the future is first polled: tonic sets one of its own when it has the
+/// future, and ours must come first.
+pub fn serve<R>(
     routes: R,
     draining: CancellationToken,
     mut request: Request<Body>,
-) -> Result<Response<CallBody>, Infallible>
+) -> impl Future<Output = Result<Response<CallBody>, Infallible>>
 where
     R: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -47,24 +51,28 @@ where
     let mut outcome = Outcome::of(call.clone());
     request.extensions_mut().insert(call);
 
-    let response = match admit(&request, is_bank_call, &draining) {
-        Err(error) => Status::from(error).into_http(),
-        Ok(limit) => match deadline::within(limit, routes.oneshot(request)).await {
+    let admitted = admit(&request, is_bank_call, &draining);
+    async move {
+        let response = match admitted {
             Err(error) => Status::from(error).into_http(),
-            Ok(Ok(response)) if is_bank_call => in_our_words(response),
-            Ok(Ok(response)) => response,
-        },
-    };
-    // An error comes as headers alone; whatever else has come so far is well.
-    outcome.is(code_in(response.headers()).unwrap_or(Code::Ok));
-    Ok(response.map(|inner| CallBody { inner, outcome, draining, drained: None, is_cut: false }))
+            Ok(deadline) => match deadline::within(deadline, routes.oneshot(request)).await {
+                Err(error) => Status::from(error).into_http(),
+                Ok(Ok(response)) if is_bank_call => in_our_words(response),
+                Ok(Ok(response)) => response,
+            },
+        };
+        // An error comes as headers alone; whatever else has come so far is well.
+        outcome.is(code_in(response.headers()).unwrap_or(Code::Ok));
+        let body = |inner| CallBody { inner, outcome, draining, drained: None, is_cut: false };
+        Ok(response.map(body))
+    }
 }
 
 fn admit(
     request: &Request<Body>,
     is_bank_call: bool,
     draining: &CancellationToken,
-) -> Result<Option<std::time::Duration>, Error> {
+) -> Result<Option<Instant>, Error> {
     // Health must still be told while the server drains.
     if is_bank_call && draining.is_cancelled() {
         return Err(Error::Draining);

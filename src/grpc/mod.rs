@@ -1,8 +1,8 @@
 //! Floor 2: the wire.
 //!
-//! Protobuf comes in here and goes no further down: [`parse`] turns a request into a command, all
-//! violations at once; [`service`] has the store execute it; [`render`] turns the record into the
-//! answer; [`status`] has the one table from refusals to codes. Around every call stands [`edge`]:
+//! Protobuf comes in here and goes no further down: `parse` turns a request into a command, all
+//! violations at once; `service` has the store execute it; `render` turns the record into the
+//! answer; `status` has the one table from refusals to codes. Around every call stands `edge`:
 //! its log line, its deadline, and the end of the server.
 
 pub(crate) mod codec;

@@ -1,6 +1,6 @@
 //! Floor 0: the rules of money.
 //!
-//! A pure, synchronous core: no I/O, no async, no clock, no protobuf. [`decide`] says what a command
+//! A pure, synchronous core: no I/O, no async, no clock, no protobuf. [`decide()`] says what a command
 //! does to the books at a moment; [`Books::apply`] does it. **Invariants:** the posted balances of a
 //! currency add up to 0; no figure leaves 64 bits; arithmetic is checked everywhere.
 
