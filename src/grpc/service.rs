@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::ledger::{self, AccountId, Refusal};
+use crate::ledger;
 use crate::store::{Executed, RecordKey, Store};
 
 use super::observe::CallLog;
@@ -150,7 +150,7 @@ impl<S: Store> Service<S> {
         request: proto::GetAccountRequest,
     ) -> Result<proto::GetAccountResponse, Error> {
         let id = parse::get_account(&request)?;
-        let view = self.store.account(&id).await?.ok_or_else(|| not_found(id))?;
+        let view = self.store.account(&id).await??;
         Ok(proto::GetAccountResponse { account: Some(render::account_view(&view)) })
     }
 
@@ -161,11 +161,11 @@ impl<S: Store> Service<S> {
         let (id, time) = parse::get_balance(&request)?;
         let balance = match time {
             None => {
-                let view = self.store.account(&id).await?.ok_or_else(|| not_found(id))?;
+                let view = self.store.account(&id).await??;
                 render::balance(&view.account.currency, &view.account.balance, view.time)
             }
             Some(time) => {
-                let past = self.store.balance_at(&id, time).await?.ok_or_else(|| not_found(id))?;
+                let past = self.store.balance_at(&id, time).await??;
                 render::past_balance(&past, time)
             }
         };
@@ -218,11 +218,7 @@ impl<S: Store> Service<S> {
         let tokens = PageTokens::of_transactions(ledger, &request);
         let query = parse::list_transactions(&request, &tokens)?;
         let asked_about = query.account_id.as_ref();
-        let Some(page) = self.store.transactions(&query).await? else {
-            return Err(asked_about
-                .cloned()
-                .map_or_else(|| unreachable!("the whole ledger is always there"), not_found));
-        };
+        let page = self.store.transactions(&query).await??;
         Ok(proto::ListTransactionsResponse {
             transactions: page
                 .records
@@ -248,10 +244,6 @@ impl<S: Store> Service<S> {
                 .collect(),
         })
     }
-}
-
-fn not_found(account_id: AccountId) -> Error {
-    Error::Refused(Refusal::AccountNotFound { account_id })
 }
 
 /// One method of the generated trait: takes the message out of its envelope, and puts the answer, or

@@ -155,13 +155,14 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         &self,
         id: &AccountId,
         time: Time,
-    ) -> Result<Option<(PastBalance, Sequence)>, Error> {
-        let (currency, number, last) = {
+    ) -> Result<(Result<PastBalance, Refusal>, Sequence), Error> {
+        let (found, last) = {
             let state = self.lock();
-            let Some(account) = state.books.account(id) else { return Ok(None) };
-            let Some(number) = state.books.number(id) else { return Ok(None) };
-            (account.currency.clone(), number, state.last_sequence)
+            let account = state.books.account(id);
+            let currency = account.map(|account| account.currency.clone());
+            (currency.zip(state.books.number(id)), state.last_sequence)
         };
+        let Some((currency, number)) = found else { return Ok((Err(not_found(id)), last)) };
         let later = self.first_at_or_after(time.next(), last)?;
         let newest = {
             let state = self.lock();
@@ -175,32 +176,27 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
                 Error::Damaged { sequence, cause: format!("it has no entry on account {id}") }
             })?,
         };
-        Ok(Some((PastBalance { currency, balance }, last)))
+        Ok((Ok(PastBalance { currency, balance }), last))
     }
 
     fn page_of_transactions(
         &self,
         query: &TransactionQuery,
-    ) -> Result<Option<(TransactionPage, Sequence)>, Error> {
+    ) -> Result<(Result<TransactionPage, Refusal>, Sequence), Error> {
         let (number, last) = {
             let state = self.lock();
-            let number = match &query.account_id {
-                None => None,
-                Some(id) => match state.books.number(id) {
-                    None => return Ok(None),
-                    Some(number) => Some(number),
-                },
-            };
+            let number = query.account_id.as_ref().map(|id| (id, state.books.number(id)));
             (number, state.last_sequence)
         };
         let until = query.cursor.map_or(last, |cursor| cursor.until);
         let range = self.range_of(query, until)?;
         let candidates = match number {
             None => Candidates::Ledger(range),
-            Some(number) => self.lock().candidates(number, &range, query),
+            Some((id, None)) => return Ok((Err(not_found(id)), last)),
+            Some((_, Some(number))) => self.lock().candidates(number, &range, query),
         };
         let page = self.read_page(candidates, query, until)?;
-        Ok(Some((page, last)))
+        Ok((Ok(page), last))
     }
 
     /// The sequences that a page can be taken from: from the start time or where the page before
@@ -320,6 +316,10 @@ impl State {
     }
 }
 
+fn not_found(account_id: &AccountId) -> Refusal {
+    Refusal::AccountNotFound { account_id: account_id.clone() }
+}
+
 fn repeat(first: Record, id: &RequestId, again: &Request) -> Result<Executed, Refusal> {
     first.check_repeat(id, again)?;
     executed(first, true)
@@ -343,11 +343,11 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
         Ok(answer)
     }
 
-    async fn account(&self, id: &AccountId) -> Result<Option<AccountView>, Error> {
+    async fn account(&self, id: &AccountId) -> Result<Result<AccountView, Refusal>, Error> {
         let (view, seen) = {
             let mut state = self.lock();
             let time = state.present(self.clock.now());
-            let account = state.books.account(id).cloned();
+            let account = state.books.account(id).cloned().ok_or_else(|| not_found(id));
             (account.map(|account| AccountView { account, time }), state.last_sequence)
         };
         self.journal.durable(seen).await?;
@@ -360,10 +360,14 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
         Ok(page)
     }
 
-    async fn balance_at(&self, id: &AccountId, time: Time) -> Result<Option<PastBalance>, Error> {
-        let Some((balance, seen)) = self.find_balance_at(id, time)? else { return Ok(None) };
+    async fn balance_at(
+        &self,
+        id: &AccountId,
+        time: Time,
+    ) -> Result<Result<PastBalance, Refusal>, Error> {
+        let (balance, seen) = self.find_balance_at(id, time)?;
         self.journal.durable(seen).await?;
-        Ok(Some(balance))
+        Ok(balance)
     }
 
     async fn record(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
@@ -385,10 +389,10 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
     async fn transactions(
         &self,
         query: &TransactionQuery,
-    ) -> Result<Option<TransactionPage>, Error> {
-        let Some((page, seen)) = self.page_of_transactions(query)? else { return Ok(None) };
+    ) -> Result<Result<TransactionPage, Refusal>, Error> {
+        let (page, seen) = self.page_of_transactions(query)?;
         self.journal.durable(seen).await?;
-        Ok(Some(page))
+        Ok(page)
     }
 
     async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {

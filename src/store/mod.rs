@@ -146,11 +146,11 @@ pub trait Store: Send + Sync + 'static {
         request: Request,
     ) -> impl Future<Output = Result<Result<Executed, Refusal>, Error>> + Send;
 
-    /// Reads an account.
+    /// Reads an account; refused when it does not exist.
     fn account(
         &self,
         id: &AccountId,
-    ) -> impl Future<Output = Result<Option<AccountView>, Error>> + Send;
+    ) -> impl Future<Output = Result<Result<AccountView, Refusal>, Error>> + Send;
 
     /// Lists accounts. A page may come out short, or empty, before the last one: the work for one page
     /// is bounded.
@@ -159,23 +159,24 @@ pub trait Store: Send + Sync + 'static {
         query: &AccountQuery,
     ) -> impl Future<Output = Result<AccountPage, Error>> + Send;
 
-    /// The balance of an account after its last entry at or before a time; `None` without the account.
+    /// The balance of an account after its last entry at or before a time; refused when the account does
+    /// not exist.
     fn balance_at(
         &self,
         id: &AccountId,
         time: Time,
-    ) -> impl Future<Output = Result<Option<PastBalance>, Error>> + Send;
+    ) -> impl Future<Output = Result<Result<PastBalance, Refusal>, Error>> + Send;
 
     /// Finds a record, whatever it is of; `None` when there is none.
     fn record(&self, key: &RecordKey)
     -> impl Future<Output = Result<Option<Record>, Error>> + Send;
 
-    /// Lists transactions; `None` when the account asked for does not exist. A page may come out short,
+    /// Lists transactions; refused when the account asked for does not exist. A page may come out short,
     /// or empty, before the last one: the work for one page is bounded.
     fn transactions(
         &self,
         query: &TransactionQuery,
-    ) -> impl Future<Output = Result<Option<TransactionPage>, Error>> + Send;
+    ) -> impl Future<Output = Result<Result<TransactionPage, Refusal>, Error>> + Send;
 
     /// The totals of one currency, or of every currency that has an account, by currency.
     fn totals(

@@ -86,7 +86,8 @@ async fn a_page_reads_the_page_and_not_the_history() {
         let query = TransactionQuery { start_time: Some(middle), ..first_page(Some("alice")) };
         store.transactions(&query).await.expect("it answers").expect("it is there");
         let filtered = reads.swap(0, Ordering::SeqCst);
-        store.balance_at(&account("alice"), middle).await.expect("it answers");
+        let balance = store.balance_at(&account("alice"), middle).await.expect("it answers");
+        assert_eq!(balance.map(|past| past.balance.version), Ok(u64::from(length / 2)));
         let past = reads.swap(0, Ordering::SeqCst);
         counts.push((filtered, past));
     }

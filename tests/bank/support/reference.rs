@@ -112,6 +112,10 @@ impl State {
     }
 }
 
+fn not_found(id: &AccountId) -> Refusal {
+    Refusal::AccountNotFound { account_id: id.clone() }
+}
+
 impl Store for ReferenceStore {
     fn ledger_id(&self) -> LedgerId {
         LEDGER
@@ -122,11 +126,12 @@ impl Store for ReferenceStore {
         Ok(self.with(|state| state.execute(request, now)))
     }
 
-    async fn account(&self, id: &AccountId) -> Result<Option<AccountView>, Error> {
+    async fn account(&self, id: &AccountId) -> Result<Result<AccountView, Refusal>, Error> {
         let now = self.clock.now();
         Ok(self.with(|state| {
             let time = state.see_time(now);
-            state.books.account(id).cloned().map(|account| AccountView { account, time })
+            let account = state.books.account(id).cloned().ok_or_else(|| not_found(id));
+            account.map(|account| AccountView { account, time })
         }))
     }
 
@@ -153,9 +158,14 @@ impl Store for ReferenceStore {
         }))
     }
 
-    async fn balance_at(&self, id: &AccountId, time: Time) -> Result<Option<PastBalance>, Error> {
+    async fn balance_at(
+        &self,
+        id: &AccountId,
+        time: Time,
+    ) -> Result<Result<PastBalance, Refusal>, Error> {
         Ok(self.with(|state| {
-            let currency = state.books.account(id)?.currency.clone();
+            let account = state.books.account(id).ok_or_else(|| not_found(id))?;
+            let currency = account.currency.clone();
             let balance = state
                 .records
                 .iter()
@@ -163,7 +173,7 @@ impl Store for ReferenceStore {
                 .filter_map(|record| record.balance_of(id))
                 .last()
                 .unwrap_or_else(Balance::default);
-            Some(PastBalance { currency, balance })
+            Ok(PastBalance { currency, balance })
         }))
     }
 
@@ -180,12 +190,10 @@ impl Store for ReferenceStore {
     async fn transactions(
         &self,
         query: &TransactionQuery,
-    ) -> Result<Option<TransactionPage>, Error> {
-        Ok(self.with(|state| {
-            if let Some(id) = &query.account_id {
-                state.books.account(id)?;
-            }
-            Some(state.page(query))
+    ) -> Result<Result<TransactionPage, Refusal>, Error> {
+        Ok(self.with(|state| match &query.account_id {
+            Some(id) if state.books.account(id).is_none() => Err(not_found(id)),
+            Some(_) | None => Ok(state.page(query)),
         }))
     }
 
