@@ -1,0 +1,125 @@
+// A day at the bank with grpc-js and proto-loader.
+//
+// int64 comes as a string: a JavaScript number is exact only up to 2^53.
+"use strict";
+
+const assert = require("node:assert/strict");
+const path = require("node:path");
+const grpc = require("@grpc/grpc-js");
+const loader = require("@grpc/proto-loader");
+const protobuf = require("protobufjs");
+
+const CURRENCY = "NODE/2";
+const PROTOS = path.resolve(__dirname, "../../proto");
+
+const { bank } = grpc.loadPackageDefinition(
+  loader.loadSync("bank/v1/bank.proto", {
+    includeDirs: [PROTOS],
+    longs: String,
+    enums: String,
+    defaults: true,
+  }),
+);
+const client = new bank.v1.BankService(process.argv[2], grpc.credentials.createInsecure());
+
+function call(method, request) {
+  const deadline = new Date(Date.now() + 10_000);
+  return new Promise((resolve, reject) => {
+    client[method](request, { deadline }, (error, answer) => (error ? reject(error) : resolve(answer)));
+  });
+}
+
+async function refused(method, request) {
+  try {
+    await call(method, request);
+  } catch (error) {
+    return error;
+  }
+  throw new Error(`${method} was not refused`);
+}
+
+// The parts of google.rpc that the day looks at.
+const rpc = protobuf.parse(`
+  syntax = "proto3";
+  message Any { string type_url = 1; bytes value = 2; }
+  message Status { int32 code = 1; string message = 2; repeated Any details = 3; }
+  message ErrorInfo { string reason = 1; string domain = 2; map<string, string> metadata = 3; }
+  message BadRequest { message Violation { string field = 1; string description = 2; }
+    repeated Violation field_violations = 1; }
+`, { keepCase: true }).root;
+
+function detail(error, name) {
+  const [bytes] = error.metadata.get("grpc-status-details-bin");
+  const status = rpc.lookupType("Status").decode(bytes);
+  const any = status.details.find((one) => one.type_url.endsWith(`google.rpc.${name}`));
+  return rpc.lookupType(name).toObject(rpc.lookupType(name).decode(any.value));
+}
+
+const money = (minorUnits) => ({ currencyCode: CURRENCY, minorUnits: String(minorUnits) });
+
+async function main() {
+  const opened = await call("CreateAccount", {
+    accountId: "a-node", currencyCode: CURRENCY, initialBalance: "9007199254740993",
+  });
+  // 2^53 + 1, which no double can tell from 2^53.
+  assert.equal(opened.account.balance.posted, "9007199254740993");
+  await call("CreateAccount", { accountId: "b-node", currencyCode: CURRENCY });
+
+  const deposit = await call("Deposit", { accountId: "b-node", amount: money(1050) });
+  assert.equal(deposit.balance.posted, "1050");
+  assert.equal(deposit.transaction.type, "TRANSACTION_TYPE_DEPOSIT");
+
+  const rent = { requestId: "node-rent", fromAccountId: "b-node", toAccountId: "a-node", amount: money(50) };
+  const paid = await call("Transfer", rent);
+  assert.equal(paid.fromBalance.posted, "1000");
+  assert.equal(paid.toBalance.posted, "9007199254741043");
+  assert.equal(paid.replayed, false);
+
+  const poor = await refused("Withdraw", { accountId: "b-node", amount: money(1001) });
+  assert.equal(poor.code, grpc.status.FAILED_PRECONDITION);
+  assert.deepEqual(detail(poor, "ErrorInfo"), {
+    reason: "INSUFFICIENT_FUNDS",
+    domain: "bank.v1",
+    metadata: { account_id: "b-node", available: "1000", requested: "1001", currency_code: CURRENCY },
+  });
+  const wrong = await refused("Deposit", { accountId: "@external:USD", amount: money(0) });
+  assert.equal(wrong.code, grpc.status.INVALID_ARGUMENT);
+  assert.deepEqual(
+    detail(wrong, "BadRequest").field_violations.map((one) => one.field).sort(),
+    ["account_id", "amount.minor_units"],
+  );
+
+  const again = await call("Transfer", rent);
+  assert.deepEqual({ ...again, replayed: false }, paid);
+  assert.equal(again.replayed, true);
+  const other = await refused("Transfer", { ...rent, amount: money(51) });
+  assert.equal(detail(other, "ErrorInfo").reason, "REQUEST_ID_REUSED");
+
+  const entries = [];
+  let pageToken = "";
+  do {
+    const page = await call("ListTransactions", { accountId: "b-node", pageSize: 1, pageToken });
+    entries.push(...page.transactions.map((one) => [one.amount.minorUnits, one.balanceAfter]));
+    pageToken = page.nextPageToken;
+  } while (pageToken);
+  assert.deepEqual(entries, [["50", "1000"], ["1050", "1050"]]);
+  const then = await call("GetBalance", {
+    accountId: "b-node", asOfTime: deposit.transaction.createTime,
+  });
+  assert.equal(then.balance.posted, "1050");
+
+  assert.equal(detail(await refused("CloseAccount", { accountId: "b-node" }), "ErrorInfo").reason, "ACCOUNT_NOT_EMPTY");
+  await call("Withdraw", { accountId: "b-node", amount: money(1000) });
+  const closed = await call("CloseAccount", { accountId: "b-node" });
+  assert.equal(closed.account.state, "ACCOUNT_STATE_CLOSED");
+  const { totals } = await call("GetTrialBalance", { currencyCode: CURRENCY });
+  assert.deepEqual(totals.map((one) => one.difference), ["0"]);
+}
+
+main().then(
+  () => client.close(),
+  (error) => {
+    console.error(error);
+    process.exit(1);
+  },
+);
