@@ -17,7 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let api = protox::compile([API], ["proto"])?;
     // Reflection serves the API alone: the stored form is nobody's business.
     fs::write(out_dir.join("bank_descriptor.bin"), api.encode_to_vec())?;
-    tonic_prost_build::configure().codec_path("crate::grpc::codec::Codec").compile_fds(api)?;
+    tonic_prost_build::configure()
+        .codec_path("crate::grpc::codec::Codec")
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        .compile_fds(api)?;
 
     let stored_form = protox::compile([STORED_FORM], ["proto"])?;
     tonic_prost_build::configure()

@@ -19,8 +19,9 @@ use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
 use crate::grpc::{Service, edge};
 use crate::store::Store;
 
-/// The largest message that is read, in bytes.
-const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// The largest message that is read, in bytes: a batch of 8192 operations with ids, a description and
+/// some labels each.
+const MAX_MESSAGE_BYTES: usize = 16 << 20;
 /// The largest list of headers that is read, in bytes.
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// How many calls one connection may have open.
@@ -113,4 +114,7 @@ fn reflection() -> tonic_reflection::server::Builder<'static> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // The details of an operation's error are packed: who has no stubs needs their types to read
+        // the answer at all.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

@@ -9,7 +9,7 @@ use prost::Message;
 use crate::ledger::{AccountId, LedgerId, Sequence};
 use crate::store::Cursor;
 
-use super::proto::{ListAccountsRequest, ListTransactionsRequest};
+use super::proto::{ListAccountsRequest, ListHoldsRequest, ListTransactionsRequest};
 
 const SEAL_BYTES: usize = 16;
 
@@ -32,6 +32,13 @@ impl PageTokens {
         let filters =
             ListTransactionsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         Self::new(ledger, "bank.v1 page of transactions", &filters)
+    }
+
+    /// For the listing of holds that a request asks for.
+    pub(super) fn of_holds(ledger: LedgerId, request: &ListHoldsRequest) -> Self {
+        let filters =
+            ListHoldsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
+        Self::new(ledger, "bank.v1 page of holds", &filters)
     }
 
     fn new(ledger: LedgerId, listing: &str, filters: &impl Message) -> Self {
@@ -66,6 +73,16 @@ impl PageTokens {
         let (after, until) = position.split_at(8);
         let sequence = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).map(Sequence::new);
         Some(Cursor { after: sequence(after).ok()?, until: sequence(until).ok()? })
+    }
+
+    pub(super) fn seal_sequence(&self, sequence: Sequence) -> String {
+        self.seal(&sequence.number().to_be_bytes())
+    }
+
+    /// The record that a token stands at; `None` when it doesn't open.
+    pub(super) fn open_sequence(&self, token: &str) -> Option<Sequence> {
+        let number: [u8; 8] = self.open(token)?.try_into().ok()?;
+        Some(Sequence::new(u64::from_be_bytes(number)))
     }
 
     fn seal(&self, position: &[u8]) -> String {

@@ -6,15 +6,15 @@ use prost_types::Timestamp;
 use uuid::Uuid;
 
 use crate::ledger::{
-    AccountId, AccountState, Amount, Command, Currency, Description, DisplayName, Etag, Labels,
-    LedgerId, Malformed, Money, NewAccountId, OverdraftLimit, Parties, Request, RequestId, Time,
-    TransactionId, TransactionType,
+    AccountId, AccountState, Amount, Command, Currency, Description, DisplayName, Etag,
+    HoldDuration, HoldId, HoldParties, Labels, LedgerId, Malformed, Money, NewAccountId,
+    OverdraftLimit, Parties, Refusal, Request, RequestId, Time, TransactionId, TransactionType,
 };
-use crate::store::{AccountQuery, RecordKey, TransactionQuery};
+use crate::store::{AccountQuery, HoldFilter, HoldQuery, RecordKey, TransactionQuery};
 
 use super::page_token::PageTokens;
 use super::proto;
-use super::status::{Error, MissingTransaction, Noted, Violations};
+use super::status::{Error, Noted, Violations};
 
 type LabelMap = std::collections::HashMap<String, String>;
 
@@ -23,6 +23,11 @@ const TIMESTAMP_SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_4
 
 const DEFAULT_PAGE_SIZE: usize = 50;
 const MAX_PAGE_SIZE: usize = 1000;
+
+const MAX_OPERATIONS: usize = 8192;
+
+/// 30 days.
+const MAX_HOLD_SECONDS: i64 = 30 * 86_400;
 
 pub(super) fn create_account(request: &proto::CreateAccountRequest) -> Result<Request, Violations> {
     let mut violations = Violations::default();
@@ -240,6 +245,147 @@ pub(super) fn transfer(request: &proto::TransferRequest) -> Result<Request, Viol
     }
 }
 
+pub(super) fn place_hold(request: &proto::PlaceHoldRequest) -> Result<Request, Violations> {
+    let mut violations = Violations::default();
+    let id = request_id(&mut violations, &request.request_id);
+    let account_id = violations.take("account_id", AccountId::parse(&request.account_id));
+    let to = optional(!request.to_account_id.is_empty(), || {
+        violations.take("to_account_id", AccountId::parse(&request.to_account_id))
+    });
+    let parties = match (account_id, to) {
+        (Ok(account_id), Ok(to)) => {
+            violations.take("to_account_id", HoldParties::new(account_id, to))
+        }
+        (Err(noted), _) | (_, Err(noted)) => Err(noted),
+    };
+    let amount = money(&mut violations, request.amount.as_ref());
+    let ttl = hold_duration(&mut violations, request.ttl.as_ref());
+    let description = violations.take("description", Description::parse(&request.description));
+    let labels = labels(&mut violations, "labels", &request.labels);
+    let (Ok(id), Ok(parties), Ok(amount), Ok(ttl), Ok(description), Ok(labels)) =
+        (id, parties, amount, ttl, description, labels)
+    else {
+        return Err(violations);
+    };
+    Ok(Request { id, command: Command::PlaceHold { parties, amount, ttl, description, labels } })
+}
+
+pub(super) fn capture_hold(request: &proto::CaptureHoldRequest) -> Result<Request, Violations> {
+    let mut violations = Violations::default();
+    let id = request_id(&mut violations, &request.request_id);
+    let hold_id = violations.take("hold_id", HoldId::parse(&request.hold_id));
+    let amount = optional_amount(&mut violations, request.amount);
+    match (id, hold_id, amount) {
+        (Ok(id), Ok(hold_id), Ok(amount)) => {
+            Ok(Request { id, command: Command::CaptureHold { hold_id, amount } })
+        }
+        _ => Err(violations),
+    }
+}
+
+pub(super) fn release_hold(request: &proto::ReleaseHoldRequest) -> Result<Request, Violations> {
+    let mut violations = Violations::default();
+    let id = request_id(&mut violations, &request.request_id);
+    let hold_id = violations.take("hold_id", HoldId::parse(&request.hold_id));
+    match (id, hold_id) {
+        (Ok(id), Ok(hold_id)) => Ok(Request { id, command: Command::ReleaseHold { hold_id } }),
+        _ => Err(violations),
+    }
+}
+
+pub(super) fn reverse_transaction(
+    request: &proto::ReverseTransactionRequest,
+) -> Result<Request, Violations> {
+    let mut violations = Violations::default();
+    let id = request_id(&mut violations, &request.request_id);
+    let transaction_id =
+        violations.take("transaction_id", TransactionId::parse(&request.transaction_id));
+    let amount = optional_amount(&mut violations, request.amount);
+    let description = violations.take("description", Description::parse(&request.description));
+    match (id, transaction_id, amount, description) {
+        (Ok(id), Ok(transaction_id), Ok(amount), Ok(description)) => {
+            let command = Command::ReverseTransaction { transaction_id, amount, description };
+            Ok(Request { id, command })
+        }
+        _ => Err(violations),
+    }
+}
+
+/// The operations of a batch: for each, the request or what is wrong with it.
+///
+/// # Errors
+///
+/// A violation when there are too few or too many.
+pub(super) fn operations(
+    request: &proto::ExecuteBatchRequest,
+) -> Result<Vec<Result<Request, Violations>>, Violations> {
+    if !(1..=MAX_OPERATIONS).contains(&request.operations.len()) {
+        let mut violations = Violations::default();
+        violations.add("operations", "must be 1 to 8192");
+        return Err(violations);
+    }
+    let each = request.operations.iter().enumerate();
+    Ok(each
+        .map(|(index, one)| operation(one).map_err(|(kind, wrong)| wrong.within(index, kind)))
+        .collect())
+}
+
+fn operation(operation: &proto::Operation) -> Result<Request, (&'static str, Violations)> {
+    use proto::operation::Operation as Kind;
+    match &operation.operation {
+        None => {
+            let mut violations = Violations::default();
+            violations.add("", "must be set");
+            Err(("operation", violations))
+        }
+        Some(Kind::Deposit(request)) => deposit(request).map_err(|it| ("deposit", it)),
+        Some(Kind::Withdraw(request)) => withdraw(request).map_err(|it| ("withdraw", it)),
+        Some(Kind::Transfer(request)) => transfer(request).map_err(|it| ("transfer", it)),
+        Some(Kind::PlaceHold(request)) => place_hold(request).map_err(|it| ("place_hold", it)),
+        Some(Kind::CaptureHold(request)) => {
+            capture_hold(request).map_err(|it| ("capture_hold", it))
+        }
+        Some(Kind::ReleaseHold(request)) => {
+            release_hold(request).map_err(|it| ("release_hold", it))
+        }
+        Some(Kind::ReverseTransaction(request)) => {
+            reverse_transaction(request).map_err(|it| ("reverse_transaction", it))
+        }
+    }
+}
+
+pub(super) fn get_hold(request: &proto::GetHoldRequest) -> Result<HoldId, Violations> {
+    let mut violations = Violations::default();
+    violations.take("hold_id", HoldId::parse(&request.hold_id)).map_err(|Noted| violations)
+}
+
+pub(super) fn list_holds(
+    request: &proto::ListHoldsRequest,
+    tokens: &PageTokens,
+) -> Result<HoldQuery, Violations> {
+    let mut violations = Violations::default();
+    let account_id = optional(!request.account_id.is_empty(), || {
+        violations.take("account_id", AccountId::parse_any(&request.account_id))
+    });
+    let state = match proto::HoldState::try_from(request.state) {
+        Ok(proto::HoldState::Unspecified) => Ok(None),
+        Ok(proto::HoldState::Held) => Ok(Some(HoldFilter::Held)),
+        Ok(proto::HoldState::Captured) => Ok(Some(HoldFilter::Captured)),
+        Ok(proto::HoldState::Released) => Ok(Some(HoldFilter::Released)),
+        Ok(proto::HoldState::Expired) => Ok(Some(HoldFilter::Expired)),
+        Err(_) => Err(violations.add("state", "must be a known HoldState")),
+    };
+    let page_size = page_size(&mut violations, request.page_size);
+    let before =
+        page_token(&mut violations, &request.page_token, |token| tokens.open_sequence(token));
+    match (account_id, state, page_size, before) {
+        (Ok(account_id), Ok(state), Ok(page_size), Ok(before)) => {
+            Ok(HoldQuery { account_id, state, before, page_size })
+        }
+        _ => Err(violations),
+    }
+}
+
 pub(super) fn get_account(request: &proto::GetAccountRequest) -> Result<AccountId, Violations> {
     let mut violations = Violations::default();
     violations
@@ -269,15 +415,13 @@ pub(super) fn get_transaction(
         None => {
             violations.add("key", "must be set: transaction_id or request_id");
         }
-        Some(Key::TransactionId(id)) if !(1..=64).contains(&id.len()) => {
-            violations.add("transaction_id", "must be 1 to 64 characters");
-        }
         Some(Key::TransactionId(id)) => {
-            // Any other text of that length may have been another ledger's id: it is unknown here.
-            return TransactionId::parse(id)
-                .filter(|id| id.ledger == ledger)
-                .map(|id| RecordKey::Sequence(id.sequence))
-                .ok_or_else(|| Error::TransactionNotFound(MissingTransaction::ById(id.clone())));
+            if let Ok(id) = violations.take("transaction_id", TransactionId::parse(id)) {
+                return id
+                    .sequence_in(ledger)
+                    .map(RecordKey::Sequence)
+                    .ok_or(Error::Refused(Refusal::TransactionNotFound { transaction_id: id }));
+            }
         }
         Some(Key::RequestId(id)) => {
             if let Ok(id) = violations.take("request_id", RequestId::parse(id)) {
@@ -390,6 +534,29 @@ fn money(violations: &mut Violations, money: Option<&proto::Money>) -> Result<Mo
     let currency = violations.take("amount.currency_code", Currency::parse(&money.currency_code));
     let amount = violations.take("amount.minor_units", Amount::new(money.minor_units));
     Ok(Money { currency: currency?, amount: amount? })
+}
+
+fn optional_amount(
+    violations: &mut Violations,
+    minor_units: Option<i64>,
+) -> Result<Option<Amount>, Noted> {
+    let Some(minor_units) = minor_units else { return Ok(None) };
+    violations.take("amount", Amount::new(minor_units)).map(Some)
+}
+
+fn hold_duration(
+    violations: &mut Violations,
+    ttl: Option<&prost_types::Duration>,
+) -> Result<Option<HoldDuration>, Noted> {
+    let Some(ttl) = ttl else { return Ok(None) };
+    let micros = match (ttl.seconds, ttl.nanos) {
+        (seconds @ 0..=MAX_HOLD_SECONDS, nanos @ 0..=999_999_999) => {
+            seconds * 1_000_000 + ceiling(i64::from(nanos))
+        }
+        // Below 0, far too long, or with nanos that are none: out of range like a duration of 0.
+        _ => 0,
+    };
+    violations.take("ttl", HoldDuration::from_micros(micros)).map(Some)
 }
 
 fn labels(violations: &mut Violations, field: &str, labels: &LabelMap) -> Result<Labels, Noted> {

@@ -3,13 +3,15 @@
 //! An answer is rendered from its record, so a repeat gets what the first request got, balances
 //! included. Rendering decides nothing; a record that lacks what its answer needs is damaged.
 
+use prost::Message;
 use prost_types::Timestamp;
+use tonic::Status;
 
 use crate::ledger::{
-    Account, AccountId, AccountState, Balance, Change, Currency, LedgerId, Posting, Record, Time,
-    Totals, TransactionId, TransactionType,
+    Account, AccountId, AccountState, Balance, Change, Currency, Hold, HoldId, HoldState, LedgerId,
+    Posting, Record, Time, Totals, TransactionId, TransactionType,
 };
-use crate::store::{self, AccountView, Executed, PastBalance};
+use crate::store::{self, AccountView, Executed, LinkedRecord, PastBalance};
 
 use super::proto;
 
@@ -68,7 +70,7 @@ pub(super) fn changed_account(executed: &Executed) -> Result<proto::Account, sto
         Ok(
             Change::AccountOpened { account: one, .. } | Change::AccountChanged { account: one },
         ) => Ok(account(one, executed.record.time)),
-        Ok(Change::Posted(_)) | Err(_) => Err(damaged(&executed.record, "an account")),
+        _ => Err(damaged(&executed.record, "an account")),
     }
 }
 
@@ -90,9 +92,9 @@ pub(super) fn transaction(
 ) -> Result<proto::Transaction, store::Error> {
     let posting = made_posting(record)?;
     let movement = &posting.movement;
-    let annotations = record.request.command.annotations();
+    let (description, labels) = record.annotations();
     Ok(proto::Transaction {
-        transaction_id: TransactionId { ledger, sequence: record.sequence }.to_string(),
+        transaction_id: TransactionId::new(ledger, record.sequence).to_string(),
         r#type: match movement.kind {
             TransactionType::Deposit => proto::TransactionType::Deposit,
             TransactionType::Withdrawal => proto::TransactionType::Withdrawal,
@@ -108,15 +110,114 @@ pub(super) fn transaction(
         to_account_id: movement.to.to_string(),
         create_time: Some(timestamp(record.time)),
         request_id: record.request.id.as_ref().map_or("", |id| id.as_str()).to_owned(),
-        description: annotations.map_or("", |(description, _)| description.as_str()).to_owned(),
-        labels: annotations.map(|(_, labels)| owned(labels.iter())).unwrap_or_default(),
+        description: description.map_or("", |description| description.as_str()).to_owned(),
+        labels: labels.map(|labels| owned(labels.iter())).unwrap_or_default(),
         sequence: count(record.sequence.number()),
-        hold_id: String::new(),
-        reverses_transaction_id: String::new(),
+        hold_id: match &record.outcome {
+            Ok(Change::HoldCaptured { hold, .. }) => HoldId::new(ledger, hold.placed).to_string(),
+            _ => String::new(),
+        },
+        reverses_transaction_id: match &record.outcome {
+            Ok(Change::Reversed { original, .. }) => {
+                TransactionId::new(ledger, *original).to_string()
+            }
+            _ => String::new(),
+        },
+        reversed_by_transaction_ids: Vec::new(),
         balance_after: asked_about
             .and_then(|account| posting.balance_of(account))
             .map(|balance| balance.posted),
     })
+}
+
+/// A transaction as it is seen later, with those that have moved its money back since.
+pub(super) fn linked_transaction(
+    ledger: LedgerId,
+    linked: &LinkedRecord,
+    asked_about: Option<&AccountId>,
+) -> Result<proto::Transaction, store::Error> {
+    let reversed_by = linked.reversed_by.iter();
+    Ok(proto::Transaction {
+        reversed_by_transaction_ids: reversed_by
+            .map(|sequence| TransactionId::new(ledger, *sequence).to_string())
+            .collect(),
+        ..transaction(ledger, &linked.record, asked_about)?
+    })
+}
+
+pub(super) fn hold(ledger: LedgerId, hold: &Hold) -> proto::Hold {
+    let (state, captured, transaction_id) = match hold.state {
+        HoldState::Held => (proto::HoldState::Held, 0, String::new()),
+        HoldState::Captured { captured, transaction } => (
+            proto::HoldState::Captured,
+            captured.minor_units(),
+            TransactionId::new(ledger, transaction).to_string(),
+        ),
+        HoldState::Released => (proto::HoldState::Released, 0, String::new()),
+        HoldState::Expired => (proto::HoldState::Expired, 0, String::new()),
+    };
+    proto::Hold {
+        hold_id: HoldId::new(ledger, hold.placed).to_string(),
+        account_id: hold.account_id.to_string(),
+        to_account_id: hold.to_account_id.as_ref().map_or_else(String::new, ToString::to_string),
+        amount: Some(proto::Money {
+            currency_code: hold.amount.currency.to_string(),
+            minor_units: hold.amount.amount.minor_units(),
+        }),
+        state: state.into(),
+        captured,
+        transaction_id,
+        create_time: Some(timestamp(hold.create_time)),
+        expire_time: Some(timestamp(hold.expire_time)),
+        update_time: Some(timestamp(hold.update_time)),
+        request_id: hold.request_id.as_ref().map_or("", |id| id.as_str()).to_owned(),
+        description: hold.description.as_str().to_owned(),
+        labels: owned(hold.labels.iter()),
+    }
+}
+
+/// The hold that a mutation left.
+pub(super) fn changed_hold(ledger: LedgerId, record: &Record) -> Result<proto::Hold, store::Error> {
+    let change = record.outcome.as_ref().ok();
+    let left = change.and_then(Change::hold).ok_or_else(|| damaged(record, "a hold"))?;
+    Ok(hold(ledger, left))
+}
+
+/// The balance that setting money aside left.
+pub(super) fn balance_after_hold(record: &Record) -> Result<proto::Balance, store::Error> {
+    match &record.outcome {
+        Ok(Change::HoldPlaced { hold, balance: left }) => {
+            Ok(balance(&hold.amount.currency, left, record.time))
+        }
+        _ => Err(damaged(record, "a balance")),
+    }
+}
+
+/// What came of an operation of a batch.
+pub(super) fn operation_result(
+    ledger: LedgerId,
+    executed: &Executed,
+) -> Result<proto::OperationResult, store::Error> {
+    use proto::operation_result::Result as Kind;
+    let record = &executed.record;
+    let asked_about = record.request.command.asked_about();
+    let result = match record.posting() {
+        Some(_) => Kind::Transaction(transaction(ledger, record, asked_about)?),
+        None => Kind::Hold(changed_hold(ledger, record)?),
+    };
+    Ok(proto::OperationResult { result: Some(result), replayed: executed.replayed })
+}
+
+/// What an operation of a batch failed with: the status that its RPC would have failed with.
+pub(super) fn operation_error(status: &Status) -> proto::OperationResult {
+    let decoded = tonic_types::pb::Status::decode(status.details());
+    let error = decoded.unwrap_or_else(|_| tonic_types::pb::Status {
+        code: status.code().into(),
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    });
+    let result = proto::operation_result::Result::Error(error);
+    proto::OperationResult { result: Some(result), replayed: false }
 }
 
 pub(super) fn totals(currency: &Currency, totals: &Totals) -> proto::CurrencyTotals {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::ledger;
-use crate::store::{Executed, RecordKey, Store};
+use crate::ledger::{self, Refusal, TransactionId};
+use crate::store::{BatchRefused, Executed, RecordKey, Store};
 
 use super::observe::CallLog;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
-use super::status::{Error, MissingTransaction, row};
+use super::status::{Error, NoTransactionOf, Violations, row};
 use super::{parse, proto, render};
 
 /// Answers the API's calls from a store.
@@ -179,20 +179,22 @@ impl<S: Store> Service<S> {
         let ledger = self.store.ledger_id();
         let key = parse::get_transaction(&request, ledger)?;
         match self.store.record(&key).await? {
-            Some(record) if record.posting().is_some() => Ok(proto::GetTransactionResponse {
-                transaction: Some(render::transaction(ledger, &record, None)?),
-            }),
-            other => Err(Error::TransactionNotFound(match key {
-                RecordKey::Sequence(sequence) => {
-                    MissingTransaction::ById(ledger::TransactionId { ledger, sequence }.to_string())
-                }
-                RecordKey::RequestId(request_id) => MissingTransaction::ByRequest {
+            Some(linked) if linked.record.posting().is_some() => {
+                Ok(proto::GetTransactionResponse {
+                    transaction: Some(render::linked_transaction(ledger, &linked, None)?),
+                })
+            }
+            other => Err(match key {
+                RecordKey::Sequence(sequence) => Error::Refused(Refusal::TransactionNotFound {
+                    transaction_id: TransactionId::new(ledger, sequence),
+                }),
+                RecordKey::RequestId(request_id) => Error::NoTransactionOf(NoTransactionOf {
                     request_id,
                     refused_with: other
-                        .and_then(|record| record.outcome.err())
+                        .and_then(|linked| linked.record.outcome.err())
                         .map(|refusal| row(&refusal).1),
-                },
-            })),
+                }),
+            }),
         }
     }
 
@@ -223,12 +225,151 @@ impl<S: Store> Service<S> {
             transactions: page
                 .records
                 .iter()
-                .map(|record| render::transaction(ledger, record, asked_about))
+                .map(|linked| render::linked_transaction(ledger, linked, asked_about))
                 .collect::<Result<_, _>>()?,
             next_page_token: page
                 .next
                 .map_or_else(String::new, |cursor| tokens.seal_cursor(cursor)),
         })
+    }
+
+    async fn reverse_transaction(
+        &self,
+        call: Option<Arc<CallLog>>,
+        request: proto::ReverseTransactionRequest,
+    ) -> Result<proto::ReverseTransactionResponse, Error> {
+        let executed = self.execute(call, parse::reverse_transaction(&request)?).await?;
+        let ledger = self.store.ledger_id();
+        Ok(proto::ReverseTransactionResponse {
+            transaction: Some(render::transaction(ledger, &executed.record, None)?),
+            replayed: executed.replayed,
+        })
+    }
+
+    async fn place_hold(
+        &self,
+        call: Option<Arc<CallLog>>,
+        request: proto::PlaceHoldRequest,
+    ) -> Result<proto::PlaceHoldResponse, Error> {
+        let executed = self.execute(call, parse::place_hold(&request)?).await?;
+        Ok(proto::PlaceHoldResponse {
+            hold: Some(render::changed_hold(self.store.ledger_id(), &executed.record)?),
+            balance: Some(render::balance_after_hold(&executed.record)?),
+            replayed: executed.replayed,
+        })
+    }
+
+    async fn capture_hold(
+        &self,
+        call: Option<Arc<CallLog>>,
+        request: proto::CaptureHoldRequest,
+    ) -> Result<proto::CaptureHoldResponse, Error> {
+        let executed = self.execute(call, parse::capture_hold(&request)?).await?;
+        let ledger = self.store.ledger_id();
+        Ok(proto::CaptureHoldResponse {
+            hold: Some(render::changed_hold(ledger, &executed.record)?),
+            transaction: Some(render::transaction(ledger, &executed.record, None)?),
+            replayed: executed.replayed,
+        })
+    }
+
+    async fn release_hold(
+        &self,
+        call: Option<Arc<CallLog>>,
+        request: proto::ReleaseHoldRequest,
+    ) -> Result<proto::ReleaseHoldResponse, Error> {
+        let executed = self.execute(call, parse::release_hold(&request)?).await?;
+        Ok(proto::ReleaseHoldResponse {
+            hold: Some(render::changed_hold(self.store.ledger_id(), &executed.record)?),
+            replayed: executed.replayed,
+        })
+    }
+
+    async fn get_hold(
+        &self,
+        request: proto::GetHoldRequest,
+    ) -> Result<proto::GetHoldResponse, Error> {
+        let hold = self.store.hold(&parse::get_hold(&request)?).await??;
+        Ok(proto::GetHoldResponse { hold: Some(render::hold(self.store.ledger_id(), &hold)) })
+    }
+
+    async fn list_holds(
+        &self,
+        request: proto::ListHoldsRequest,
+    ) -> Result<proto::ListHoldsResponse, Error> {
+        let ledger = self.store.ledger_id();
+        let tokens = PageTokens::of_holds(ledger, &request);
+        let page = self.store.holds(&parse::list_holds(&request, &tokens)?).await??;
+        Ok(proto::ListHoldsResponse {
+            holds: page.holds.iter().map(|hold| render::hold(ledger, hold)).collect(),
+            next_page_token: page
+                .next
+                .map_or_else(String::new, |before| tokens.seal_sequence(before)),
+        })
+    }
+
+    async fn execute_batch(
+        &self,
+        request: proto::ExecuteBatchRequest,
+    ) -> Result<proto::ExecuteBatchResponse, Error> {
+        let operations = parse::operations(&request)?;
+        let results = if request.atomic {
+            self.execute_all(operations).await?
+        } else {
+            self.execute_each(operations).await?
+        };
+        Ok(proto::ExecuteBatchResponse { results })
+    }
+
+    async fn execute_all(
+        &self,
+        operations: Vec<Result<ledger::Request, Violations>>,
+    ) -> Result<Vec<proto::OperationResult>, Error> {
+        let mut violations = Violations::default();
+        let mut requests = Vec::with_capacity(operations.len());
+        for operation in operations {
+            match operation {
+                Ok(request) => requests.push(request),
+                Err(others) => violations.extend(others),
+            }
+        }
+        violations.check()?;
+        let answers = self.store.execute_all(requests).await?;
+        let executed = answers
+            .map_err(|BatchRefused { index, refusal }| Error::Operation { index, refusal })?;
+        let ledger = self.store.ledger_id();
+        Ok(executed
+            .iter()
+            .map(|executed| render::operation_result(ledger, executed))
+            .collect::<Result<_, _>>()?)
+    }
+
+    /// What is malformed is told in its place; the others go through.
+    async fn execute_each(
+        &self,
+        operations: Vec<Result<ledger::Request, Violations>>,
+    ) -> Result<Vec<proto::OperationResult>, Error> {
+        let mut requests = Vec::with_capacity(operations.len());
+        let mut malformed = Vec::new();
+        for (index, operation) in operations.into_iter().enumerate() {
+            match operation {
+                Ok(request) => requests.push(request),
+                Err(violations) => malformed.push((index, Error::from(violations))),
+            }
+        }
+        let ledger = self.store.ledger_id();
+        let mut results = Vec::with_capacity(requests.len() + malformed.len());
+        for answer in self.store.execute_each(requests).await? {
+            results.push(match answer {
+                Ok(executed) => render::operation_result(ledger, &executed)?,
+                Err(refusal) => render::operation_error(&Error::from(refusal).into()),
+            });
+        }
+        // In rising order, so that each is put where it belongs among all.
+        for (index, error) in malformed {
+            results.insert(index, render::operation_error(&error.into()));
+        }
+        Ok(results)
     }
 
     async fn get_trial_balance(
@@ -249,8 +390,8 @@ impl<S: Store> Service<S> {
 /// One method of the generated trait: takes the message out of its envelope, and puts the answer, or
 /// the status of what went wrong, into one.
 macro_rules! methods {
-    (mutations { $($mutation:ident($in:ident) -> $out:ident;)+ }
-     reads { $($read:ident($read_in:ident) -> $read_out:ident;)+ }) => {
+    (with_request_id { $($mutation:ident($in:ident) -> $out:ident;)+ }
+     without { $($read:ident($read_in:ident) -> $read_out:ident;)+ }) => {
         #[tonic::async_trait]
         impl<S: Store> BankService for Service<S> {
             $(async fn $mutation(
@@ -272,7 +413,7 @@ macro_rules! methods {
 }
 
 methods! {
-    mutations {
+    with_request_id {
         create_account(CreateAccountRequest) -> CreateAccountResponse;
         update_account(UpdateAccountRequest) -> UpdateAccountResponse;
         freeze_account(FreezeAccountRequest) -> FreezeAccountResponse;
@@ -281,13 +422,20 @@ methods! {
         deposit(DepositRequest) -> DepositResponse;
         withdraw(WithdrawRequest) -> WithdrawResponse;
         transfer(TransferRequest) -> TransferResponse;
+        reverse_transaction(ReverseTransactionRequest) -> ReverseTransactionResponse;
+        place_hold(PlaceHoldRequest) -> PlaceHoldResponse;
+        capture_hold(CaptureHoldRequest) -> CaptureHoldResponse;
+        release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse;
     }
-    reads {
+    without {
         get_account(GetAccountRequest) -> GetAccountResponse;
         get_balance(GetBalanceRequest) -> GetBalanceResponse;
         get_transaction(GetTransactionRequest) -> GetTransactionResponse;
         list_accounts(ListAccountsRequest) -> ListAccountsResponse;
         list_transactions(ListTransactionsRequest) -> ListTransactionsResponse;
         get_trial_balance(GetTrialBalanceRequest) -> GetTrialBalanceResponse;
+        get_hold(GetHoldRequest) -> GetHoldResponse;
+        list_holds(ListHoldsRequest) -> ListHoldsResponse;
+        execute_batch(ExecuteBatchRequest) -> ExecuteBatchResponse;
     }
 }

@@ -31,19 +31,19 @@ pub(super) enum Error {
     Invalid(Violations),
     /// The books say no.
     Refused(Refusal),
-    /// There is no such transaction.
-    TransactionNotFound(MissingTransaction),
+    /// No transaction was made by a request.
+    NoTransactionOf(NoTransactionOf),
+    /// A batch is refused as a whole, because of one of its operations.
+    Operation { index: usize, refusal: Refusal },
     /// The store can't answer.
     Store(store::Error),
 }
 
-/// What a transaction was looked for by, and not found.
+/// A request that made no transaction, or never came; with the reason, when it was refused.
 #[derive(Debug)]
-pub(super) enum MissingTransaction {
-    /// By its own id.
-    ById(String),
-    /// By a request id; with the reason, when that request was refused.
-    ByRequest { request_id: RequestId, refused_with: Option<&'static str> },
+pub(super) struct NoTransactionOf {
+    pub(super) request_id: RequestId,
+    pub(super) refused_with: Option<&'static str>,
 }
 
 impl From<Violations> for Error {
@@ -79,8 +79,9 @@ impl From<Error> for Status {
                 info("DEADLINE_EXCEEDED", []),
             ),
             Error::Invalid(violations) => violations.into_status(),
-            Error::Refused(refusal) => refused(&refusal),
-            Error::TransactionNotFound(missing) => transaction_not_found(missing),
+            Error::Refused(refusal) => refused(&refusal, None),
+            Error::Operation { index, refusal } => refused(&refusal, Some(index)),
+            Error::NoTransactionOf(missing) => no_transaction_of(&missing),
             Error::Store(store::Error::Damaged { sequence, cause }) => {
                 tracing::error!(sequence = sequence.number(), cause, "a stored record is damaged");
                 Status::with_error_details(
@@ -98,21 +99,40 @@ pub(super) fn row(refusal: &Refusal) -> (Code, &'static str) {
     match refusal {
         Refusal::RequestIdReused { .. } => (Code::FailedPrecondition, "REQUEST_ID_REUSED"),
         Refusal::AccountNotFound { .. } => (Code::NotFound, "ACCOUNT_NOT_FOUND"),
+        Refusal::TransactionNotFound { .. } => (Code::NotFound, "TRANSACTION_NOT_FOUND"),
+        Refusal::HoldNotFound { .. } => (Code::NotFound, "HOLD_NOT_FOUND"),
         Refusal::AccountAlreadyExists { .. } => (Code::AlreadyExists, "ACCOUNT_ALREADY_EXISTS"),
         Refusal::EtagMismatch { .. } => (Code::Aborted, "ETAG_MISMATCH"),
         Refusal::AccountClosed { .. } => (Code::FailedPrecondition, "ACCOUNT_CLOSED"),
         Refusal::AccountFrozen { .. } => (Code::FailedPrecondition, "ACCOUNT_FROZEN"),
         Refusal::CurrencyMismatch { .. } => (Code::FailedPrecondition, "CURRENCY_MISMATCH"),
+        Refusal::HoldNotActive { .. } => (Code::FailedPrecondition, "HOLD_NOT_ACTIVE"),
+        Refusal::CaptureExceedsHold { .. } => (Code::FailedPrecondition, "CAPTURE_EXCEEDS_HOLD"),
+        Refusal::ReversalOfReversal { .. } | Refusal::ReversalExceedsRest { .. } => {
+            (Code::FailedPrecondition, "NOT_REVERSIBLE")
+        }
         Refusal::AccountNotEmpty { .. } => (Code::FailedPrecondition, "ACCOUNT_NOT_EMPTY"),
         Refusal::InsufficientFunds { .. } => (Code::FailedPrecondition, "INSUFFICIENT_FUNDS"),
         Refusal::BalanceOutOfRange { .. } => (Code::OutOfRange, "BALANCE_OUT_OF_RANGE"),
     }
 }
 
-fn refused(refusal: &Refusal) -> Status {
+/// `operation_index` tells which operation of a batch was refused.
+fn refused(refusal: &Refusal, operation_index: Option<usize>) -> Status {
     let (code, reason) = row(refusal);
     let message = refusal.to_string();
-    let details = match refusal {
+    let mut details = details_of(refusal, reason, &message);
+    let Some(index) = operation_index else {
+        return Status::with_error_details(code, message, details);
+    };
+    let mut metadata = details.error_info().map_or_else(HashMap::new, |it| it.metadata.clone());
+    metadata.insert("operation_index".to_owned(), index.to_string());
+    details.set_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(code, format!("operation {index}: {message}"), details)
+}
+
+fn details_of(refusal: &Refusal, reason: &str, message: &str) -> ErrorDetails {
+    match refusal {
         Refusal::RequestIdReused { request_id, field } => precondition(
             info(
                 reason,
@@ -120,10 +140,45 @@ fn refused(refusal: &Refusal) -> Status {
             ),
             reason,
             &format!("requests/{}", request_id.as_str()),
-            &message,
+            message,
         ),
         Refusal::AccountNotFound { account_id } | Refusal::AccountAlreadyExists { account_id } => {
-            resource(about(reason, account_id), "Account", account_id.as_str(), &message)
+            resource(about(reason, account_id), "Account", account_id.as_str(), message)
+        }
+        Refusal::TransactionNotFound { transaction_id } => resource(
+            info(reason, [("transaction_id", transaction_id.to_string())]),
+            "Transaction",
+            transaction_id.as_str(),
+            message,
+        ),
+        Refusal::HoldNotFound { hold_id } => resource(
+            info(reason, [("hold_id", hold_id.to_string())]),
+            "Hold",
+            hold_id.as_str(),
+            message,
+        ),
+        Refusal::HoldNotActive { hold_id, state } => {
+            let state = state.to_string().to_ascii_uppercase();
+            let info = info(reason, [("hold_id", hold_id.to_string()), ("state", state)]);
+            precondition(info, reason, &format!("holds/{hold_id}"), message)
+        }
+        Refusal::CaptureExceedsHold { hold_id, held, requested } => {
+            let metadata = [
+                ("hold_id", hold_id.to_string()),
+                ("held", held.minor_units().to_string()),
+                ("requested", requested.minor_units().to_string()),
+            ];
+            precondition(info(reason, metadata), reason, &format!("holds/{hold_id}"), message)
+        }
+        Refusal::ReversalOfReversal { transaction_id } => {
+            let info = info(reason, [("transaction_id", transaction_id.to_string())]);
+            precondition(info, reason, &format!("transactions/{transaction_id}"), message)
+        }
+        Refusal::ReversalExceedsRest { transaction_id, left } => {
+            let metadata =
+                [("transaction_id", transaction_id.to_string()), ("left", left.to_string())];
+            let subject = format!("transactions/{transaction_id}");
+            precondition(info(reason, metadata), reason, &subject, message)
         }
         Refusal::EtagMismatch { account_id, current_etag } => info(
             reason,
@@ -131,7 +186,7 @@ fn refused(refusal: &Refusal) -> Status {
         ),
         Refusal::BalanceOutOfRange { account_id } => about(reason, account_id),
         Refusal::AccountClosed { account_id } | Refusal::AccountFrozen { account_id } => {
-            precondition(about(reason, account_id), reason, &subject(account_id), &message)
+            precondition(about(reason, account_id), reason, &subject(account_id), message)
         }
         Refusal::CurrencyMismatch { account_id, account_currency, requested_currency } => {
             precondition(
@@ -145,7 +200,7 @@ fn refused(refusal: &Refusal) -> Status {
                 ),
                 reason,
                 &subject(account_id),
-                &message,
+                message,
             )
         }
         Refusal::AccountNotEmpty { account_id, posted, held } => precondition(
@@ -159,7 +214,7 @@ fn refused(refusal: &Refusal) -> Status {
             ),
             reason,
             &subject(account_id),
-            &message,
+            message,
         ),
         Refusal::InsufficientFunds { account_id, available, requested, currency } => precondition(
             info(
@@ -173,32 +228,22 @@ fn refused(refusal: &Refusal) -> Status {
             ),
             reason,
             &subject(account_id),
-            &message,
+            message,
         ),
-    };
-    Status::with_error_details(code, message, details)
+    }
 }
 
-fn transaction_not_found(missing: MissingTransaction) -> Status {
+fn no_transaction_of(missing: &NoTransactionOf) -> Status {
     const REASON: &str = "TRANSACTION_NOT_FOUND";
-    let (details, name, message) = match missing {
-        MissingTransaction::ById(id) => {
-            let message = format!("there is no transaction {id}");
-            (info(REASON, [("transaction_id", id.clone())]), id, message)
-        }
-        MissingTransaction::ByRequest { request_id, refused_with } => {
-            let id = request_id.as_str().to_owned();
-            let mut metadata = vec![("request_id", id.clone())];
-            let message = if let Some(reason) = refused_with {
-                metadata.push(("refused_with", reason.to_owned()));
-                format!("request {id} was refused with {reason}: it made no transaction")
-            } else {
-                format!("no transaction was made by a request {id}")
-            };
-            (info(REASON, metadata), id, message)
-        }
+    let id = missing.request_id.as_str().to_owned();
+    let mut metadata = vec![("request_id", id.clone())];
+    let message = if let Some(reason) = missing.refused_with {
+        metadata.push(("refused_with", reason.to_owned()));
+        format!("request {id} was refused with {reason}: it made no transaction")
+    } else {
+        format!("no transaction was made by a request {id}")
     };
-    let details = resource(details, "Transaction", &name, &message);
+    let details = resource(info(REASON, metadata), "Transaction", &id, &message);
     Status::with_error_details(Code::NotFound, message, details)
 }
 
@@ -249,6 +294,20 @@ impl Violations {
     pub(super) fn add(&mut self, field: &str, description: &str) -> Noted {
         self.0.push(FieldViolation::new(field, description));
         Noted
+    }
+
+    /// The same, of an operation of a batch: its place stands before each field.
+    pub(super) fn within(mut self, index: usize, kind: &str) -> Self {
+        for violation in &mut self.0 {
+            let path = format!("operations[{index}].{kind}.{}", violation.field);
+            path.trim_end_matches('.').clone_into(&mut violation.field);
+        }
+        self
+    }
+
+    /// Takes over everything that is wrong with something else.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
     }
 
     /// Nothing, when nothing is wrong.

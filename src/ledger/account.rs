@@ -52,6 +52,19 @@ impl Balance {
         Self { posted, version: self.version.checked_add(1)?, ..self }.checked()
     }
 
+    /// With so much more set aside; `None` when a figure would leave the range.
+    #[must_use]
+    pub fn hold(self, amount: Amount) -> Option<Self> {
+        let held = self.held.checked_add(amount.minor_units())?;
+        Self { held, ..self }.checked()
+    }
+
+    /// With so much less set aside.
+    #[must_use]
+    pub fn release(self, amount: Amount) -> Self {
+        Self { held: self.held.saturating_sub(amount.minor_units()), ..self }
+    }
+
     /// With another overdraft limit; `None` when a figure would leave the range.
     #[must_use]
     pub fn with_overdraft_limit(self, overdraft_limit: OverdraftLimit) -> Option<Self> {
@@ -62,7 +75,8 @@ impl Balance {
     /// all accounts, which is the outside world's balance with its sign turned, fits too.
     fn checked(self) -> Option<Self> {
         let free = self.posted.checked_sub(self.held)?;
-        let available = free.checked_add(self.overdraft_limit.minor_units())?;
+        // Whatever is held now may be let go later, when nobody can be refused any more.
+        let available = self.posted.checked_add(self.overdraft_limit.minor_units())?;
         [self.posted, free, available].iter().all(|figure| *figure != i64::MIN).then_some(self)
     }
 }
@@ -78,7 +92,7 @@ pub struct Account {
     pub display_name: DisplayName,
     /// What may be done with it.
     pub state: AccountState,
-    /// What it holds.
+    /// What it holds; what is set aside as of its last record, since holds expire by themselves.
     pub balance: Balance,
     /// The client's labels.
     pub labels: Labels,

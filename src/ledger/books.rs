@@ -1,13 +1,18 @@
-//! The books: every account with its balance, and the totals of each currency.
+//! The books: every account with its balance, every hold, and the totals of each currency.
 //!
-//! They change in one place, [`Books::apply`], which can't fail: what it is given was decided. The
-//! totals are summed side by side from what each account's balance changed by, so that
-//! accounts + external = 0 is a check and not a definition.
+//! They change in one place, [`Books::apply`], which can't fail: what it is given was decided. What was
+//! applied last can be taken back ([`Books::revert`]), so that a batch is all or nothing. The totals are
+//! summed side by side from what each account's balance changed by, so that accounts + external = 0 is a
+//! check and not a definition.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
-use super::{Account, AccountId, Balance, Change, Currency, Time};
+use super::hold::HoldSchedule;
+use super::{
+    Account, AccountId, Balance, Change, Currency, Hold, HoldId, HoldState, LedgerId, Posting,
+    Sequence, Time,
+};
 
 /// All accounts of one currency, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,20 +30,88 @@ pub struct Totals {
 /// The number of an account in the books: 0 for the first, without gaps.
 pub type AccountNumber = usize;
 
-/// Every account with its balance.
-#[derive(Clone, Debug, Default)]
+/// An account, and what it holds at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// The account.
+    pub account: &'a Account,
+    /// What it holds: holds that have expired by then are not held any more.
+    pub balance: Balance,
+}
+
+impl Standing<'_> {
+    /// The account, with that balance.
+    #[must_use]
+    pub fn to_account(&self) -> Account {
+        Account { balance: self.balance, ..self.account.clone() }
+    }
+}
+
+/// Every account with its balance, and every hold.
+#[derive(Clone, Debug)]
 pub struct Books {
-    accounts: Vec<Account>,
+    ledger: LedgerId,
+    accounts: Vec<Entry>,
     numbers: HashMap<AccountId, AccountNumber>,
     order: BTreeSet<AccountId>,
+    holds: BTreeMap<Sequence, Hold>,
+    reversals: HashMap<Sequence, Reversals>,
     totals: BTreeMap<Currency, Totals>,
 }
 
+#[derive(Clone, Debug)]
+struct Entry {
+    account: Account,
+    /// Most accounts never have a hold.
+    holds: Option<Box<AccountHolds>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct AccountHolds {
+    schedule: HoldSchedule,
+    /// The holds that were ever placed on the account, in order.
+    placed: Vec<Sequence>,
+}
+
+impl Entry {
+    fn standing(&self, now: Time) -> Standing<'_> {
+        let held = self.holds.as_ref().map_or(0, |holds| holds.schedule.held_at(now));
+        Standing { account: &self.account, balance: Balance { held, ..self.account.balance } }
+    }
+}
+
+/// What was moved back of a transaction.
+#[derive(Clone, Debug, Default)]
+struct Reversals {
+    amount: i64,
+    records: Vec<Sequence>,
+}
+
 impl Books {
-    /// The account with this id.
+    /// Empty books of a ledger.
     #[must_use]
-    pub fn account(&self, id: &AccountId) -> Option<&Account> {
-        self.accounts.get(self.number(id)?)
+    pub fn new(ledger: LedgerId) -> Self {
+        Self {
+            ledger,
+            accounts: Vec::new(),
+            numbers: HashMap::new(),
+            order: BTreeSet::new(),
+            holds: BTreeMap::new(),
+            reversals: HashMap::new(),
+            totals: BTreeMap::new(),
+        }
+    }
+
+    /// The ledger whose books they are.
+    #[must_use]
+    pub fn ledger(&self) -> LedgerId {
+        self.ledger
+    }
+
+    /// The account with this id, as it stands at a moment.
+    #[must_use]
+    pub fn account(&self, id: &AccountId, now: Time) -> Option<Standing<'_>> {
+        self.accounts.get(self.number(id)?).map(|entry| entry.standing(now))
     }
 
     /// The number of the account with this id.
@@ -48,8 +121,13 @@ impl Books {
     }
 
     /// The accounts in order of their ids, from the given text on.
-    pub fn accounts_from(&self, start: Bound<&str>) -> impl Iterator<Item = &Account> {
-        self.order.range::<str, _>((start, Bound::Unbounded)).filter_map(|id| self.account(id))
+    pub fn accounts_from(
+        &self,
+        start: Bound<&str>,
+        now: Time,
+    ) -> impl Iterator<Item = Standing<'_>> {
+        let ids = self.order.range::<str, _>((start, Bound::Unbounded));
+        ids.filter_map(move |id| self.account(id, now))
     }
 
     /// How many accounts there are, the outside world's included.
@@ -58,19 +136,50 @@ impl Books {
         self.accounts.len()
     }
 
+    /// The hold with this id, and the record that placed it.
+    #[must_use]
+    pub fn hold(&self, id: &HoldId) -> Option<&Hold> {
+        self.holds.get(&id.sequence_in(self.ledger)?)
+    }
+
+    /// The holds that were placed before a record, newest first: those of one account, or all.
+    #[must_use]
+    pub fn holds_before(
+        &self,
+        account: Option<&AccountId>,
+        before: Sequence,
+    ) -> Box<dyn Iterator<Item = &Hold> + '_> {
+        let Some(id) = account else {
+            return Box::new(self.holds.range(..before).rev().map(|(_, hold)| hold));
+        };
+        let entry = self.number(id).and_then(|number| self.accounts.get(number));
+        let placed = entry
+            .and_then(|entry| entry.holds.as_ref())
+            .map_or(&[][..], |holds| holds.placed.as_slice());
+        let count = placed.partition_point(|placed| *placed < before);
+        let placed = placed.iter().take(count).rev();
+        Box::new(placed.filter_map(|placed| self.holds.get(placed)))
+    }
+
+    /// How much of a transaction was moved back so far, in minor units.
+    #[must_use]
+    pub fn reversed(&self, original: Sequence) -> i64 {
+        self.reversals.get(&original).map_or(0, |reversals| reversals.amount)
+    }
+
+    /// The records of the reversals of a transaction, in order.
+    #[must_use]
+    pub fn reversals_of(&self, original: Sequence) -> &[Sequence] {
+        self.reversals.get(&original).map_or(&[], |reversals| &reversals.records)
+    }
+
     /// The totals of each currency that has an account, by currency.
     pub fn totals(&self) -> impl Iterator<Item = (&Currency, &Totals)> {
         self.totals.iter()
     }
 
-    /// The totals of one currency.
-    #[must_use]
-    pub fn totals_of(&self, currency: &Currency) -> Option<&Totals> {
-        self.totals.get(currency)
-    }
-
-    /// Takes over what was decided at the given moment.
-    pub fn apply(&mut self, change: &Change, now: Time) {
+    /// Takes over what was decided in the given turn.
+    pub fn apply(&mut self, change: &Change, sequence: Sequence, now: Time) {
         match change {
             Change::AccountOpened { account, deposit } => {
                 let external = AccountId::external(&account.currency);
@@ -87,15 +196,72 @@ impl Books {
                 }
             }
             Change::AccountChanged { account } => {
-                if let Some(present) = self.account_mut(&account.id) {
-                    present.clone_from(account);
+                if let Some(entry) = self.entry_mut(&account.id) {
+                    entry.account.clone_from(account);
                 }
             }
             Change::Posted(posting) => self.post(posting),
+            Change::HoldPlaced { hold, .. } => {
+                self.hold_back(hold, now);
+                if let Some(entry) = self.entry_mut(&hold.account_id) {
+                    entry.holds.get_or_insert_default().placed.push(hold.placed);
+                }
+                self.holds.insert(hold.placed, hold.clone());
+            }
+            Change::HoldCaptured { hold, posting } => {
+                self.let_go(hold);
+                self.holds.insert(hold.placed, hold.clone());
+                self.post(posting);
+            }
+            Change::HoldReleased { hold } => {
+                self.let_go(hold);
+                self.holds.insert(hold.placed, hold.clone());
+            }
+            Change::Reversed { original, posting } => {
+                let reversals = self.reversals.entry(*original).or_default();
+                let amount = posting.movement.amount.minor_units();
+                reversals.amount = reversals.amount.saturating_add(amount);
+                reversals.records.push(sequence);
+                self.post(posting);
+            }
         }
     }
 
-    fn post(&mut self, posting: &super::Posting) {
+    /// Takes back what was applied last. For what moves money or holds it; an account that was opened
+    /// or changed stays so, since no batch does either.
+    pub fn revert(&mut self, change: &Change, now: Time) {
+        match change {
+            Change::AccountOpened { .. } | Change::AccountChanged { .. } => {}
+            Change::Posted(posting) => self.unpost(posting),
+            Change::HoldPlaced { hold, .. } => {
+                self.let_go(hold);
+                self.holds.remove(&hold.placed);
+                if let Some(holds) =
+                    self.entry_mut(&hold.account_id).and_then(|entry| entry.holds.as_mut())
+                {
+                    holds.placed.pop();
+                }
+            }
+            Change::HoldCaptured { hold, posting } => {
+                self.unpost(posting);
+                self.reopen(hold, now);
+            }
+            Change::HoldReleased { hold } => self.reopen(hold, now),
+            Change::Reversed { original, posting } => {
+                self.unpost(posting);
+                if let Some(reversals) = self.reversals.get_mut(original) {
+                    let amount = posting.movement.amount.minor_units();
+                    reversals.amount = reversals.amount.saturating_sub(amount);
+                    reversals.records.pop();
+                    if reversals.records.is_empty() {
+                        self.reversals.remove(original);
+                    }
+                }
+            }
+        }
+    }
+
+    fn post(&mut self, posting: &Posting) {
         let movement = &posting.movement;
         self.set_balance(&movement.from, posting.from_balance);
         self.set_balance(&movement.to, posting.to_balance);
@@ -104,8 +270,24 @@ impl Books {
         }
     }
 
+    fn unpost(&mut self, posting: &Posting) {
+        let movement = &posting.movement;
+        let amount = movement.amount.minor_units();
+        for (id, after, moved) in [
+            (&movement.from, posting.from_balance, amount),
+            (&movement.to, posting.to_balance, amount.saturating_neg()),
+        ] {
+            let posted = after.posted.saturating_add(moved);
+            let version = after.version.saturating_sub(1);
+            self.set_balance(id, Balance { posted, version, ..after });
+        }
+        if let Some(totals) = self.totals.get_mut(&movement.currency) {
+            totals.transaction_count = totals.transaction_count.saturating_sub(1);
+        }
+    }
+
     fn set_balance(&mut self, id: &AccountId, balance: Balance) {
-        let Some(account) = self.account_mut(id) else { return };
+        let Some(Entry { account, .. }) = self.entry_mut(id) else { return };
         let before = i128::from(account.balance.posted);
         account.balance = balance;
         let added = i128::from(balance.posted).saturating_sub(before);
@@ -120,7 +302,30 @@ impl Books {
         }
     }
 
-    fn account_mut(&mut self, id: &AccountId) -> Option<&mut Account> {
+    fn hold_back(&mut self, hold: &Hold, now: Time) {
+        if let Some(entry) = self.entry_mut(&hold.account_id) {
+            let schedule = &mut entry.holds.get_or_insert_default().schedule;
+            schedule.insert(hold.expire_time, hold.placed, hold.amount.amount, now);
+        }
+    }
+
+    fn let_go(&mut self, hold: &Hold) {
+        if let Some(holds) = self.entry_mut(&hold.account_id).and_then(|entry| entry.holds.as_mut())
+        {
+            holds.schedule.remove(hold.expire_time, hold.placed);
+        }
+    }
+
+    /// Puts a hold back as it was before it was captured or released.
+    fn reopen(&mut self, hold: &Hold, now: Time) {
+        self.hold_back(hold, now);
+        if let Some(hold) = self.holds.get_mut(&hold.placed) {
+            hold.state = HoldState::Held;
+            hold.update_time = hold.create_time;
+        }
+    }
+
+    fn entry_mut(&mut self, id: &AccountId) -> Option<&mut Entry> {
         self.accounts.get_mut(self.numbers.get(id).copied()?)
     }
 
@@ -128,7 +333,7 @@ impl Books {
         self.totals.entry(account.currency.clone()).or_default();
         self.numbers.insert(account.id.clone(), self.accounts.len());
         self.order.insert(account.id.clone());
-        self.accounts.push(account);
+        self.accounts.push(Entry { account, holds: None });
     }
 }
 

@@ -4,8 +4,8 @@
 //! of repeats compares ([`Command::first_difference`]).
 
 use super::{
-    AccountId, Amount, Currency, Description, DisplayName, Etag, Labels, Malformed, Money,
-    Movement, OverdraftLimit, RequestId,
+    AccountId, Amount, Currency, Description, DisplayName, Etag, HoldId, Labels, Malformed, Money,
+    Movement, OverdraftLimit, RequestId, TransactionId,
 };
 
 /// A mutation as a client sent it.
@@ -71,6 +71,68 @@ impl Parties {
     }
 }
 
+/// Whose money is set aside and who is paid with it: never the same account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldParties {
+    account: AccountId,
+    to: Option<AccountId>,
+}
+
+impl HoldParties {
+    /// Takes the account whose money it is, and who is paid: without one, the outside world.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] when they are one account.
+    pub fn new(account: AccountId, to: Option<AccountId>) -> Result<Self, Malformed> {
+        if to.as_ref() == Some(&account) {
+            Err(Malformed("must be another account than account_id"))
+        } else {
+            Ok(Self { account, to })
+        }
+    }
+
+    /// The account whose money it is.
+    #[must_use]
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// Who is paid; without one, the outside world.
+    #[must_use]
+    pub fn to(&self) -> Option<&AccountId> {
+        self.to.as_ref()
+    }
+}
+
+/// How long a hold lasts: 1 second to 30 days, in whole microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldDuration(i64);
+
+impl HoldDuration {
+    /// What a hold lasts when nothing is said: 7 days.
+    pub const DEFAULT: Self = Self(7 * 86_400 * 1_000_000);
+
+    /// Takes a number of microseconds.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] when it is below 1 second or above 30 days.
+    pub fn from_micros(micros: i64) -> Result<Self, Malformed> {
+        if (1_000_000..=30 * 86_400 * 1_000_000).contains(&micros) {
+            Ok(Self(micros))
+        } else {
+            Err(Malformed("must be 1 second to 30 days"))
+        }
+    }
+
+    /// The number of microseconds.
+    #[must_use]
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+}
+
 /// What is asked. Each variant is named after its RPC, each field after the request's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are those of the API, documented there")]
@@ -104,10 +166,28 @@ pub enum Command {
     Withdraw { account_id: AccountId, amount: Money, description: Description, labels: Labels },
     /// Move money from one account to another.
     Transfer { parties: Parties, amount: Money, description: Description, labels: Labels },
+    /// Set money aside.
+    PlaceHold {
+        parties: HoldParties,
+        amount: Money,
+        ttl: Option<HoldDuration>,
+        description: Description,
+        labels: Labels,
+    },
+    /// Move what was set aside, or a part of it, and let the rest go.
+    CaptureHold { hold_id: HoldId, amount: Option<Amount> },
+    /// Let go what was set aside.
+    ReleaseHold { hold_id: HoldId },
+    /// Move the money of a transaction back, or a part of it.
+    ReverseTransaction {
+        transaction_id: TransactionId,
+        amount: Option<Amount>,
+        description: Description,
+    },
 }
 
 impl Command {
-    /// The movement that it asks for, if it asks for one.
+    /// The movement that it asks for, if it says by itself what is to move.
     #[must_use]
     pub fn movement(&self) -> Option<Movement> {
         match self {
@@ -120,32 +200,46 @@ impl Command {
             Self::Withdraw { account_id, amount, .. } => {
                 Some(Movement::withdrawal(account_id, amount))
             }
-            Self::Transfer { parties, amount, .. } => Some(Movement::transfer(parties, amount)),
+            Self::Transfer { parties, amount, .. } => {
+                Some(Movement::transfer(&parties.from, &parties.to, amount))
+            }
             Self::UpdateAccount { .. }
             | Self::FreezeAccount { .. }
             | Self::UnfreezeAccount { .. }
-            | Self::CloseAccount { .. } => None,
+            | Self::CloseAccount { .. }
+            | Self::PlaceHold { .. }
+            | Self::CaptureHold { .. }
+            | Self::ReleaseHold { .. }
+            | Self::ReverseTransaction { .. } => None,
         }
     }
 
-    /// The description and labels that its transaction bears: none for an initial balance.
+    /// The account whose balance the answer tells beside the transaction: in a transfer, the one that
+    /// pays.
     #[must_use]
-    pub fn annotations(&self) -> Option<(&Description, &Labels)> {
+    pub fn asked_about(&self) -> Option<&AccountId> {
         match self {
-            Self::Deposit { description, labels, .. }
-            | Self::Withdraw { description, labels, .. }
-            | Self::Transfer { description, labels, .. } => Some((description, labels)),
-            Self::CreateAccount { .. }
-            | Self::UpdateAccount { .. }
-            | Self::FreezeAccount { .. }
-            | Self::UnfreezeAccount { .. }
-            | Self::CloseAccount { .. } => None,
+            Self::Deposit { account_id, .. } | Self::Withdraw { account_id, .. } => {
+                Some(account_id)
+            }
+            Self::Transfer { parties, .. } => Some(&parties.from),
+            _ => None,
+        }
+    }
+
+    /// The transaction whose record the decision needs, if it needs one.
+    #[must_use]
+    pub fn original(&self) -> Option<&TransactionId> {
+        match self {
+            Self::ReverseTransaction { transaction_id, .. } => Some(transaction_id),
+            _ => None,
         }
     }
 
     /// The name of the first field in which another command differs, in the order of the request's
     /// fields; `method` when it asks for something else altogether; `None` when they are the same.
     #[must_use]
+    #[allow(clippy::too_many_lines, reason = "one list a command, to be read from top to bottom")]
     pub fn first_difference(&self, other: &Self) -> Option<&'static str> {
         let fields: &[(&'static str, bool)] = match (self, other) {
             (
@@ -241,6 +335,42 @@ impl Command {
                 ("amount", amount == other_amount),
                 ("description", description == other_description),
                 ("labels", labels == other_labels),
+            ],
+            (
+                Self::PlaceHold { parties, amount, ttl, description, labels },
+                Self::PlaceHold {
+                    parties: other_parties,
+                    amount: other_amount,
+                    ttl: other_ttl,
+                    description: other_description,
+                    labels: other_labels,
+                },
+            ) => &[
+                ("account_id", parties.account == other_parties.account),
+                ("to_account_id", parties.to == other_parties.to),
+                ("amount", amount == other_amount),
+                ("ttl", ttl == other_ttl),
+                ("description", description == other_description),
+                ("labels", labels == other_labels),
+            ],
+            (
+                Self::CaptureHold { hold_id, amount },
+                Self::CaptureHold { hold_id: other_hold_id, amount: other_amount },
+            ) => &[("hold_id", hold_id == other_hold_id), ("amount", amount == other_amount)],
+            (Self::ReleaseHold { hold_id }, Self::ReleaseHold { hold_id: other_hold_id }) => {
+                &[("hold_id", hold_id == other_hold_id)]
+            }
+            (
+                Self::ReverseTransaction { transaction_id, amount, description },
+                Self::ReverseTransaction {
+                    transaction_id: other_transaction_id,
+                    amount: other_amount,
+                    description: other_description,
+                },
+            ) => &[
+                ("transaction_id", transaction_id == other_transaction_id),
+                ("amount", amount == other_amount),
+                ("description", description == other_description),
             ],
             _ => &[("method", false)],
         };

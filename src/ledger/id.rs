@@ -154,33 +154,66 @@ impl LedgerId {
     }
 }
 
-/// The name of a transaction: opaque for clients, at most 64 characters, unique for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TransactionId {
-    /// The ledger that made it.
-    pub ledger: LedgerId,
-    /// The place of its record.
-    pub sequence: Sequence,
+/// The name of something that the bank made, as a client sends it: 1 to 64 characters. Any text of that
+/// length is one; one that the bank never gave out just names nothing.
+macro_rules! given_name {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        pub struct $name(CompactString);
+
+        impl $name {
+            /// The name of what this record of this ledger made.
+            #[must_use]
+            pub fn new(ledger: LedgerId, sequence: Sequence) -> Self {
+                Self(format_compact!("{}{:016x}-{}", $prefix, ledger.0, sequence.0))
+            }
+
+            /// Takes a name from a client.
+            ///
+            /// # Errors
+            ///
+            /// [`Malformed`] when it is empty or longer than 64 bytes.
+            pub fn parse(text: &str) -> Result<Self, Malformed> {
+                if (1..=64).contains(&text.len()) {
+                    Ok(Self(CompactString::new(text)))
+                } else {
+                    Err(Malformed("must be 1 to 64 characters"))
+                }
+            }
+
+            /// The place of the record that it names; `None` when it was not given by this ledger.
+            #[must_use]
+            pub fn sequence_in(&self, ledger: LedgerId) -> Option<Sequence> {
+                let (_, number) = self.0.split_once('-')?;
+                let sequence = Sequence(number.parse().ok()?);
+                // Another spelling ("+1", a leading zero) names nothing.
+                (Self::new(ledger, sequence) == *self).then_some(sequence)
+            }
+
+            /// The name as it is written.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
 }
 
-impl TransactionId {
-    /// Reads an id that [`Display`](std::fmt::Display) has written; `None` for any other text.
-    #[must_use]
-    pub fn parse(id: &str) -> Option<Self> {
-        let (ledger, sequence) = id.strip_prefix('t')?.split_once('-')?;
-        let parsed = Self {
-            ledger: LedgerId(u64::from_str_radix(ledger, 16).ok()?),
-            sequence: Sequence(sequence.parse().ok()?),
-        };
-        // A second spelling of an id ("+1", a leading zero) names nothing.
-        (parsed.to_string() == id).then_some(parsed)
-    }
+given_name! {
+    /// The name of a transaction: opaque for clients, unique for ever.
+    TransactionId, "t"
 }
 
-impl std::fmt::Display for TransactionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "t{:016x}-{}", self.ledger.0, self.sequence.0)
-    }
+given_name! {
+    /// The name of a hold: opaque for clients, unique for ever.
+    HoldId, "h"
 }
 
 #[cfg(test)]
@@ -229,16 +262,19 @@ mod tests {
     }
 
     #[test]
-    fn transaction_ids_have_one_spelling() {
-        let id = TransactionId { ledger: LedgerId::new(0xab), sequence: Sequence::new(42) };
-        assert_eq!(id.to_string(), "t00000000000000ab-42");
-        assert_eq!(TransactionId::parse("t00000000000000ab-42"), Some(id));
-        let longest =
-            TransactionId { ledger: LedgerId::new(u64::MAX), sequence: Sequence::new(u64::MAX) };
-        assert!(longest.to_string().len() <= 64);
-        assert_eq!(TransactionId::parse(&longest.to_string()), Some(longest));
+    fn given_names_have_one_spelling_in_one_ledger() {
+        let ledger = LedgerId::new(0xab);
+        let id = TransactionId::new(ledger, Sequence::new(42));
+        assert_eq!(id.as_str(), "t00000000000000ab-42");
+        assert_eq!(id.sequence_in(ledger), Some(Sequence::new(42)));
+        assert_eq!(id.sequence_in(LedgerId::new(0xac)), None);
+
+        let last = Sequence::new(u64::MAX);
+        let longest = HoldId::new(LedgerId::new(u64::MAX), last);
+        assert_eq!(HoldId::parse(longest.as_str()), Ok(longest.clone()));
+        assert_eq!(longest.sequence_in(LedgerId::new(u64::MAX)), Some(last));
+
         for text in [
-            "",
             "t",
             "tab-42",
             "t00000000000000AB-42",
@@ -249,7 +285,10 @@ mod tests {
             "h00000000000000ab-42",
             "t00000000000000ab-18446744073709551616",
         ] {
-            assert_eq!(TransactionId::parse(text), None, "{text:?}");
+            let read = TransactionId::parse(text).map(|id| id.sequence_in(ledger));
+            assert_eq!(read, Ok(None), "{text:?}");
         }
+        assert!(TransactionId::parse("").is_err());
+        assert!(TransactionId::parse(&"x".repeat(65)).is_err());
     }
 }

@@ -4,7 +4,10 @@
 //! one, and every answer is rendered from one. Outcomes are kept beside the requests, so that a later
 //! change of the rules never rewrites what has happened.
 
-use super::{Account, AccountId, Balance, Posting, Refusal, Request, RequestId, Sequence, Time};
+use super::{
+    Account, AccountId, Balance, Command, Description, Hold, Labels, Posting, Refusal, Request,
+    RequestId, Sequence, Time,
+};
 
 /// What a command that was not refused has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +26,32 @@ pub enum Change {
     },
     /// Money moved.
     Posted(Posting),
+    /// Money was set aside.
+    HoldPlaced {
+        /// The hold.
+        hold: Hold,
+        /// What its account holds after it.
+        balance: Balance,
+    },
+    /// Money that was set aside, or a part of it, moved; the rest was let go.
+    HoldCaptured {
+        /// The hold after it.
+        hold: Hold,
+        /// The movement.
+        posting: Posting,
+    },
+    /// Money that was set aside was let go.
+    HoldReleased {
+        /// The hold after it.
+        hold: Hold,
+    },
+    /// The money of a transaction, or a part of it, moved back.
+    Reversed {
+        /// The record of the transaction.
+        original: Sequence,
+        /// The movement.
+        posting: Posting,
+    },
 }
 
 impl Change {
@@ -31,8 +60,26 @@ impl Change {
     pub fn posting(&self) -> Option<&Posting> {
         match self {
             Self::AccountOpened { deposit, .. } => deposit.as_ref(),
-            Self::AccountChanged { .. } => None,
-            Self::Posted(posting) => Some(posting),
+            Self::AccountChanged { .. } | Self::HoldPlaced { .. } | Self::HoldReleased { .. } => {
+                None
+            }
+            Self::Posted(posting)
+            | Self::HoldCaptured { posting, .. }
+            | Self::Reversed { posting, .. } => Some(posting),
+        }
+    }
+
+    /// The hold after it, if it is about one.
+    #[must_use]
+    pub fn hold(&self) -> Option<&Hold> {
+        match self {
+            Self::HoldPlaced { hold, .. }
+            | Self::HoldCaptured { hold, .. }
+            | Self::HoldReleased { hold } => Some(hold),
+            Self::AccountOpened { .. }
+            | Self::AccountChanged { .. }
+            | Self::Posted(_)
+            | Self::Reversed { .. } => None,
         }
     }
 }
@@ -55,6 +102,25 @@ impl Record {
     #[must_use]
     pub fn posting(&self) -> Option<&Posting> {
         self.outcome.as_ref().ok().and_then(Change::posting)
+    }
+
+    /// The description and labels that its transaction bears: those of the request, or of the hold
+    /// that was captured; none for an initial balance.
+    #[must_use]
+    pub fn annotations(&self) -> (Option<&Description>, Option<&Labels>) {
+        match (&self.request.command, &self.outcome) {
+            (
+                Command::Deposit { description, labels, .. }
+                | Command::Withdraw { description, labels, .. }
+                | Command::Transfer { description, labels, .. },
+                _,
+            ) => (Some(description), Some(labels)),
+            (Command::ReverseTransaction { description, .. }, _) => (Some(description), None),
+            (_, Ok(Change::HoldCaptured { hold, .. })) => {
+                (Some(&hold.description), Some(&hold.labels))
+            }
+            _ => (None, None),
+        }
     }
 
     /// The balance that its posting left on an account.

@@ -4,7 +4,7 @@
 //! A refusal is a fact about the books, with what a client needs to act on it. What a request looks
 //! like on the wire is not in here: a malformed one never becomes a command.
 
-use super::{AccountId, Amount, Currency, RequestId};
+use super::{AccountId, Amount, Currency, HoldId, RequestId, TransactionId};
 
 /// Why a well-formed request has no effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +16,12 @@ pub enum Refusal {
     /// No account has this id.
     #[error("there is no account {account_id}")]
     AccountNotFound { account_id: AccountId },
+    /// No transaction has this id.
+    #[error("there is no transaction {transaction_id}")]
+    TransactionNotFound { transaction_id: TransactionId },
+    /// No hold has this id.
+    #[error("there is no hold {hold_id}")]
+    HoldNotFound { hold_id: HoldId },
     /// An account with this id exists already.
     #[error("account {account_id} exists already")]
     AccountAlreadyExists { account_id: AccountId },
@@ -35,6 +41,22 @@ pub enum Refusal {
         account_currency: Currency,
         requested_currency: Currency,
     },
+    /// The hold was captured, released, or has expired.
+    #[error("hold {hold_id} is not held any more: it was {state}")]
+    HoldNotActive { hold_id: HoldId, state: HoldEnd },
+    /// More was to be captured than is held.
+    #[error(
+        "hold {hold_id} is of {} minor units, not {}",
+        held.minor_units(),
+        requested.minor_units()
+    )]
+    CaptureExceedsHold { hold_id: HoldId, held: Amount, requested: Amount },
+    /// A reversal can't be reversed.
+    #[error("transaction {transaction_id} is a reversal itself")]
+    ReversalOfReversal { transaction_id: TransactionId },
+    /// More was to be moved back than is left of the transaction.
+    #[error("transaction {transaction_id} has {left} minor units left to reverse")]
+    ReversalExceedsRest { transaction_id: TransactionId, left: i64 },
     /// An account can be closed only when nothing is posted or held on it.
     #[error("account {account_id} is not empty: {posted} posted, {held} held")]
     AccountNotEmpty { account_id: AccountId, posted: i64, held: i64 },
@@ -54,6 +76,27 @@ pub enum Refusal {
     BalanceOutOfRange { account_id: AccountId },
 }
 
+/// How a hold has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldEnd {
+    /// It was captured.
+    Captured,
+    /// It was released.
+    Released,
+    /// Its time was up.
+    Expired,
+}
+
+impl std::fmt::Display for HoldEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Captured => "captured",
+            Self::Released => "released",
+            Self::Expired => "expired",
+        })
+    }
+}
+
 impl Refusal {
     /// Whether a repeat of the request gets the same refusal again, whatever has happened since.
     ///
@@ -67,6 +110,12 @@ impl Refusal {
             | Self::AccountClosed { .. }
             | Self::AccountFrozen { .. }
             | Self::CurrencyMismatch { .. }
+            | Self::TransactionNotFound { .. }
+            | Self::HoldNotFound { .. }
+            | Self::HoldNotActive { .. }
+            | Self::CaptureExceedsHold { .. }
+            | Self::ReversalOfReversal { .. }
+            | Self::ReversalExceedsRest { .. }
             | Self::AccountNotEmpty { .. }
             | Self::InsufficientFunds { .. }
             | Self::BalanceOutOfRange { .. } => true,

@@ -2,6 +2,8 @@
 //!
 //! The ledger has no clock: every moment is given to it from outside.
 
+use super::HoldDuration;
+
 /// A moment: microseconds since 1970-01-01T00:00:00Z, negative before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Time(i64);
@@ -17,6 +19,12 @@ impl Time {
     #[must_use]
     pub fn micros(self) -> i64 {
         self.0
+    }
+
+    /// So much later.
+    #[must_use]
+    pub fn after(self, duration: HoldDuration) -> Self {
+        Self(self.0.saturating_add(duration.micros()))
     }
 
     /// The next microsecond.

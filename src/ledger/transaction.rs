@@ -2,7 +2,7 @@
 //!
 //! Each side of a posting is kept on its own, so that adding up all sides is a real check.
 
-use super::{AccountId, Amount, Balance, Currency, Money, Parties};
+use super::{AccountId, Amount, Balance, Currency, Money};
 
 /// What kind of movement a transaction is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,13 +47,25 @@ impl Movement {
 
     /// From one account to another.
     #[must_use]
-    pub fn transfer(parties: &Parties, money: &Money) -> Self {
+    pub fn transfer(from: &AccountId, to: &AccountId, money: &Money) -> Self {
         Self {
             kind: TransactionType::Transfer,
             amount: money.amount,
             currency: money.currency.clone(),
-            from: parties.from().clone(),
-            to: parties.to().clone(),
+            from: from.clone(),
+            to: to.clone(),
+        }
+    }
+
+    /// So much of this movement's money, back to where it came from.
+    #[must_use]
+    pub fn reversed(&self, amount: Amount) -> Self {
+        Self {
+            kind: TransactionType::Reversal,
+            amount,
+            currency: self.currency.clone(),
+            from: self.to.clone(),
+            to: self.from.clone(),
         }
     }
 

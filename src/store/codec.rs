@@ -7,8 +7,9 @@ use prost::Message;
 
 use crate::ledger::{
     Account, AccountId, AccountState, Amount, Balance, Change, Command, Currency, Description,
-    DisplayName, Etag, Labels, Malformed, Money, Movement, NewAccountId, OverdraftLimit, Parties,
-    Posting, Record, Refusal, Request, RequestId, Sequence, Time, TransactionType,
+    DisplayName, Etag, Hold, HoldDuration, HoldEnd, HoldId, HoldParties, HoldState, Labels,
+    Malformed, Money, Movement, NewAccountId, OverdraftLimit, Parties, Posting, Record, Refusal,
+    Request, RequestId, Sequence, Time, TransactionId, TransactionType,
 };
 
 use stored::record::{Command as StoredCommand, Outcome as StoredOutcome};
@@ -66,6 +67,25 @@ pub(super) fn to_stored(record: &Record) -> StoredRecord {
             Ok(Change::AccountChanged { account }) => {
                 StoredOutcome::AccountChanged(store_account(account))
             }
+            Ok(Change::HoldPlaced { hold, balance }) => {
+                StoredOutcome::HoldPlaced(stored::HoldPlaced {
+                    hold: Some(store_hold(hold)),
+                    balance: Some(store_balance(*balance)),
+                })
+            }
+            Ok(Change::HoldCaptured { hold, posting: one }) => {
+                StoredOutcome::HoldCaptured(stored::HoldCaptured {
+                    hold: Some(store_hold(hold)),
+                    posting: Some(posting(one)),
+                })
+            }
+            Ok(Change::HoldReleased { hold }) => StoredOutcome::HoldReleased(store_hold(hold)),
+            Ok(Change::Reversed { original, posting: one }) => {
+                StoredOutcome::Reversed(stored::Reversed {
+                    original_sequence: original.number(),
+                    posting: Some(posting(one)),
+                })
+            }
             Err(refusal) => StoredOutcome::Refused(store_refusal(refusal)),
         }),
     }
@@ -86,6 +106,25 @@ fn from_stored(record: StoredRecord) -> Result<Record, DecodeError> {
         StoredOutcome::AccountChanged(account) => {
             Ok(Change::AccountChanged { account: read_account(&account)? })
         }
+        StoredOutcome::HoldPlaced(placed) => Ok(Change::HoldPlaced {
+            hold: read_hold(&placed.hold.ok_or(DecodeError::Missing("the hold"))?)?,
+            balance: read_balance(&placed.balance.ok_or(DecodeError::Missing("the balance"))?)?,
+        }),
+        StoredOutcome::HoldCaptured(captured) => Ok(Change::HoldCaptured {
+            hold: read_hold(&captured.hold.ok_or(DecodeError::Missing("the hold"))?)?,
+            posting: read_posting(
+                captured.posting.ok_or(DecodeError::Missing("the posting"))?,
+                &command,
+            )?,
+        }),
+        StoredOutcome::HoldReleased(hold) => Ok(Change::HoldReleased { hold: read_hold(&hold)? }),
+        StoredOutcome::Reversed(reversed) => Ok(Change::Reversed {
+            original: Sequence::new(reversed.original_sequence),
+            posting: read_posting(
+                reversed.posting.ok_or(DecodeError::Missing("the posting"))?,
+                &command,
+            )?,
+        }),
         StoredOutcome::Refused(refusal) => Err(read_refusal(refusal)?),
     };
     Ok(Record {
@@ -159,6 +198,33 @@ fn store_command(command: &Command) -> StoredCommand {
         Command::Withdraw { account_id, amount, description, labels } => {
             StoredCommand::Withdraw(moving(account_id, None, amount, description, labels))
         }
+        Command::PlaceHold { parties, amount, ttl, description, labels } => {
+            StoredCommand::PlaceHold(stored::PlaceHoldCommand {
+                account_id: parties.account().to_string(),
+                to_account_id: parties.to().map_or_else(String::new, ToString::to_string),
+                amount: amount.amount.minor_units(),
+                currency_code: amount.currency.code().to_owned(),
+                ttl_us: ttl.map(HoldDuration::micros),
+                description: description.as_str().to_owned(),
+                labels: store_labels(labels),
+            })
+        }
+        Command::CaptureHold { hold_id, amount } => {
+            StoredCommand::CaptureHold(stored::CaptureHoldCommand {
+                hold_id: hold_id.to_string(),
+                amount: amount.map(Amount::minor_units),
+            })
+        }
+        Command::ReleaseHold { hold_id } => {
+            StoredCommand::ReleaseHold(stored::ReleaseHoldCommand { hold_id: hold_id.to_string() })
+        }
+        Command::ReverseTransaction { transaction_id, amount, description } => {
+            StoredCommand::ReverseTransaction(stored::ReverseTransactionCommand {
+                transaction_id: transaction_id.to_string(),
+                amount: amount.map(Amount::minor_units),
+                description: description.as_str().to_owned(),
+            })
+        }
         Command::Transfer { parties, amount, description, labels } => StoredCommand::Transfer(
             moving(parties.from(), Some(parties.to()), amount, description, labels),
         ),
@@ -215,6 +281,28 @@ fn read_command(command: StoredCommand) -> Result<Command, DecodeError> {
             amount: read_money(command.amount, &command.currency_code)?,
             description: Description::parse(&command.description)?,
             labels: read_labels(&command.labels)?,
+        },
+        StoredCommand::PlaceHold(command) => Command::PlaceHold {
+            parties: HoldParties::new(
+                AccountId::parse(&command.account_id)?,
+                read_optional_account(&command.to_account_id)?,
+            )?,
+            amount: read_money(command.amount, &command.currency_code)?,
+            ttl: command.ttl_us.map(HoldDuration::from_micros).transpose()?,
+            description: Description::parse(&command.description)?,
+            labels: read_labels(&command.labels)?,
+        },
+        StoredCommand::CaptureHold(command) => Command::CaptureHold {
+            hold_id: HoldId::parse(&command.hold_id)?,
+            amount: command.amount.map(Amount::new).transpose()?,
+        },
+        StoredCommand::ReleaseHold(command) => {
+            Command::ReleaseHold { hold_id: HoldId::parse(&command.hold_id)? }
+        }
+        StoredCommand::ReverseTransaction(command) => Command::ReverseTransaction {
+            transaction_id: TransactionId::parse(&command.transaction_id)?,
+            amount: command.amount.map(Amount::new).transpose()?,
+            description: Description::parse(&command.description)?,
         },
         StoredCommand::Transfer(command) => Command::Transfer {
             parties: Parties::new(
@@ -341,6 +429,66 @@ fn read_account(account: &stored::Account) -> Result<Account, DecodeError> {
     })
 }
 
+fn store_hold(hold: &Hold) -> stored::Hold {
+    let (state, captured, transaction) = match hold.state {
+        // That it has expired is seen from its time, so it is no state of its own here.
+        HoldState::Held | HoldState::Expired => (stored::HoldState::Held, 0, 0),
+        HoldState::Captured { captured, transaction } => {
+            (stored::HoldState::Captured, captured.minor_units(), transaction.number())
+        }
+        HoldState::Released => (stored::HoldState::Released, 0, 0),
+    };
+    stored::Hold {
+        placed_sequence: hold.placed.number(),
+        account_id: hold.account_id.to_string(),
+        to_account_id: hold.to_account_id.as_ref().map_or_else(String::new, ToString::to_string),
+        amount: hold.amount.amount.minor_units(),
+        currency_code: hold.amount.currency.code().to_owned(),
+        state: state.into(),
+        captured,
+        transaction_sequence: transaction,
+        create_time_us: hold.create_time.micros(),
+        expire_time_us: hold.expire_time.micros(),
+        update_time_us: hold.update_time.micros(),
+        request_id: hold.request_id.as_ref().map_or("", RequestId::as_str).to_owned(),
+        description: hold.description.as_str().to_owned(),
+        labels: store_labels(&hold.labels),
+    }
+}
+
+fn read_hold(hold: &stored::Hold) -> Result<Hold, DecodeError> {
+    Ok(Hold {
+        placed: Sequence::new(hold.placed_sequence),
+        account_id: AccountId::parse(&hold.account_id)?,
+        to_account_id: read_optional_account(&hold.to_account_id)?,
+        amount: read_money(hold.amount, &hold.currency_code)?,
+        state: match hold.state() {
+            stored::HoldState::Unspecified => {
+                return Err(DecodeError::Missing("the hold's state"));
+            }
+            stored::HoldState::Held => HoldState::Held,
+            stored::HoldState::Captured => HoldState::Captured {
+                captured: Amount::new(hold.captured)?,
+                transaction: Sequence::new(hold.transaction_sequence),
+            },
+            stored::HoldState::Released => HoldState::Released,
+        },
+        create_time: Time::from_micros(hold.create_time_us),
+        expire_time: Time::from_micros(hold.expire_time_us),
+        update_time: Time::from_micros(hold.update_time_us),
+        request_id: match hold.request_id.as_str() {
+            "" => None,
+            id => Some(RequestId::parse(id)?),
+        },
+        description: Description::parse(&hold.description)?,
+        labels: read_labels(&hold.labels)?,
+    })
+}
+
+fn read_optional_account(id: &str) -> Result<Option<AccountId>, DecodeError> {
+    Ok(if id.is_empty() { None } else { Some(AccountId::parse(id)?) })
+}
+
 fn store_labels(labels: &Labels) -> Vec<stored::Label> {
     labels
         .iter()
@@ -405,6 +553,37 @@ fn store_refusal(refusal: &Refusal) -> stored::Refusal {
             Refusal::BalanceOutOfRange { account_id } => {
                 Stored::BalanceOutOfRange(account_id.to_string())
             }
+            Refusal::TransactionNotFound { transaction_id } => {
+                Stored::TransactionNotFound(transaction_id.to_string())
+            }
+            Refusal::HoldNotFound { hold_id } => Stored::HoldNotFound(hold_id.to_string()),
+            Refusal::HoldNotActive { hold_id, state } => {
+                Stored::HoldNotActive(stored::HoldNotActive {
+                    hold_id: hold_id.to_string(),
+                    end: match state {
+                        HoldEnd::Captured => stored::HoldEnd::Captured,
+                        HoldEnd::Released => stored::HoldEnd::Released,
+                        HoldEnd::Expired => stored::HoldEnd::Expired,
+                    }
+                    .into(),
+                })
+            }
+            Refusal::CaptureExceedsHold { hold_id, held, requested } => {
+                Stored::CaptureExceedsHold(stored::CaptureExceedsHold {
+                    hold_id: hold_id.to_string(),
+                    held: held.minor_units(),
+                    requested: requested.minor_units(),
+                })
+            }
+            Refusal::ReversalOfReversal { transaction_id } => {
+                Stored::ReversalOfReversal(transaction_id.to_string())
+            }
+            Refusal::ReversalExceedsRest { transaction_id, left } => {
+                Stored::ReversalExceedsRest(stored::ReversalExceedsRest {
+                    transaction_id: transaction_id.to_string(),
+                    left: *left,
+                })
+            }
         }),
     }
 }
@@ -447,5 +626,32 @@ fn read_refusal(refusal: stored::Refusal) -> Result<Refusal, DecodeError> {
         Stored::BalanceOutOfRange(id) => {
             Refusal::BalanceOutOfRange { account_id: AccountId::parse_any(&id)? }
         }
+        Stored::TransactionNotFound(id) => {
+            Refusal::TransactionNotFound { transaction_id: TransactionId::parse(&id)? }
+        }
+        Stored::HoldNotFound(id) => Refusal::HoldNotFound { hold_id: HoldId::parse(&id)? },
+        Stored::HoldNotActive(ended) => Refusal::HoldNotActive {
+            hold_id: HoldId::parse(&ended.hold_id)?,
+            state: match ended.end() {
+                stored::HoldEnd::Unspecified => {
+                    return Err(DecodeError::Missing("the hold's end"));
+                }
+                stored::HoldEnd::Captured => HoldEnd::Captured,
+                stored::HoldEnd::Released => HoldEnd::Released,
+                stored::HoldEnd::Expired => HoldEnd::Expired,
+            },
+        },
+        Stored::CaptureExceedsHold(exceeds) => Refusal::CaptureExceedsHold {
+            hold_id: HoldId::parse(&exceeds.hold_id)?,
+            held: Amount::new(exceeds.held)?,
+            requested: Amount::new(exceeds.requested)?,
+        },
+        Stored::ReversalOfReversal(id) => {
+            Refusal::ReversalOfReversal { transaction_id: TransactionId::parse(&id)? }
+        }
+        Stored::ReversalExceedsRest(exceeds) => Refusal::ReversalExceedsRest {
+            transaction_id: TransactionId::parse(&exceeds.transaction_id)?,
+            left: exceeds.left,
+        },
     })
 }

@@ -2,23 +2,25 @@
 //!
 //! **Invariants:** no `await` while the lock is held; a record is appended to the journal before the
 //! lock is let go, so sequences, times and the journal agree; nothing is answered before the journal
-//! says that what the answer rests on is durable. Records live in the journal; here are the accounts,
-//! and for each account and each request id the sequences of their records.
+//! says that what the answer rests on is durable. Records live in the journal; here are the accounts
+//! and holds, and for each account and each request id the sequences of their records.
 
+mod execute;
 mod pages;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
 use crate::ledger::{
-    AccountId, Books, Currency, LedgerId, Record, Refusal, Request, RequestId, Sequence, Time,
-    Totals, decide,
+    AccountId, Books, Currency, Hold, HoldId, LedgerId, Record, Refusal, Request, Sequence, Time,
+    Totals,
 };
 
 use super::request_index::RequestIndex;
 use super::{
-    AccountPage, AccountQuery, AccountView, Error, Executed, Journal, PastBalance, RecordKey,
-    Store, TransactionPage, TransactionQuery,
+    AccountPage, AccountQuery, AccountView, BatchRefused, EachAnswer, Error, Executed, HoldPage,
+    HoldQuery, Journal, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
+    TransactionQuery,
 };
 
 /// Keeps the books in memory, and every record in a journal.
@@ -48,7 +50,7 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
             journal,
             clock,
             state: Mutex::new(State {
-                books: Books::default(),
+                books: Books::new(ledger_id),
                 entries: Vec::new(),
                 requests: RequestIndex::new(),
                 last_sequence: Sequence::default(),
@@ -62,89 +64,43 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a repeat, or decides the request and takes its outcome over. Gives the answer, and the
-    /// sequence that must be durable before anyone sees it.
-    fn decide(&self, request: Request) -> Result<(Result<Executed, Refusal>, Sequence), Error> {
-        let mut state = self.lock();
-        if let Some(id) = &request.id
-            && let Some(first) = self.record_of(&state, id)?
-        {
-            let seen = state.last_sequence;
-            drop(state);
-            return Ok((repeat(first, id, &request), seen));
-        }
-
-        let time = state.last_time.next().max(self.clock.now());
-        let outcome = decide(&state.books, &request.command, time);
-        if let Err(refusal) = &outcome
-            && !(refusal.is_kept() && request.id.is_some())
-        {
-            return Ok((Err(refusal.clone()), state.last_sequence));
-        }
-        let record = Record { sequence: state.last_sequence.next(), time, request, outcome };
-        self.journal.append(&record);
-        state.apply(&record);
-        drop(state);
-
-        let seen = record.sequence;
-        Ok((executed(record, false), seen))
+    /// Does some work under the lock, and gives its result once all that it can rest on is durable.
+    async fn with<T>(&self, work: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
+        let (result, seen) = {
+            let mut state = self.lock();
+            (work(&mut state)?, state.last_sequence)
+        };
+        self.journal.durable(seen).await?;
+        Ok(result)
     }
 
-    /// The record that answers a request id.
-    fn record_of(&self, state: &State, id: &RequestId) -> Result<Option<Record>, Error> {
-        let mut found = None;
-        state.requests.find(id, |sequence| {
-            let record = self.journal.read(sequence)?;
-            let is_match = record.request.id.as_ref() == Some(id);
-            found = is_match.then_some(record);
-            Ok(is_match)
-        })?;
-        Ok(found)
+    /// The time of the next record: later than the last, and than whatever a reader was told.
+    fn next_time(&self, state: &State) -> Time {
+        state.last_time.next().max(self.clock.now())
     }
 }
 
 impl State {
     /// The present moment, as far as a reader may know it: no later record gets this time.
-    fn present(&mut self, clock: Time) -> Time {
-        self.last_time = self.last_time.max(clock);
+    fn present(&mut self, clock: &impl Clock) -> Time {
+        self.last_time = self.last_time.max(clock.now());
         self.last_time
     }
 
-    /// Takes over what was decided.
-    fn apply(&mut self, record: &Record) {
-        self.last_sequence = record.sequence;
-        self.last_time = record.time;
-        if let Some(id) = &record.request.id {
-            self.requests.insert(id, record.sequence);
-        }
-        if let Ok(change) = &record.outcome {
-            self.books.apply(change, record.time);
-            self.entries.resize_with(self.books.account_count(), Vec::new);
-        }
-        if let Some(posting) = record.posting() {
-            for id in [&posting.movement.from, &posting.movement.to] {
-                if let Some(number) = self.books.number(id) {
-                    self.entries[number].push(record.sequence);
-                }
-            }
-        }
+    /// Whether there is a record at this place.
+    fn has(&self, sequence: Sequence) -> bool {
+        (1..=self.last_sequence.number()).contains(&sequence.number())
+    }
+
+    /// Adds what later records say of it.
+    fn link(&self, record: Record) -> LinkedRecord {
+        let reversed_by = self.books.reversals_of(record.sequence).to_vec();
+        LinkedRecord { record, reversed_by }
     }
 }
 
 fn not_found(account_id: &AccountId) -> Refusal {
     Refusal::AccountNotFound { account_id: account_id.clone() }
-}
-
-fn repeat(first: Record, id: &RequestId, again: &Request) -> Result<Executed, Refusal> {
-    first.check_repeat(id, again)?;
-    executed(first, true)
-}
-
-fn executed(record: Record, replayed: bool) -> Result<Executed, Refusal> {
-    match &record.outcome {
-        Ok(_) => Ok(Executed { record, replayed }),
-        Err(refusal) => Err(refusal.clone()),
-    }
 }
 
 impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
@@ -153,26 +109,34 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
     }
 
     async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {
-        let (answer, seen) = self.decide(request)?;
-        self.journal.durable(seen).await?;
-        Ok(answer)
+        self.with(|state| self.execute_in(state, request)).await
+    }
+
+    async fn execute_each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
+        let each = |state: &mut State| {
+            requests.into_iter().map(|request| self.execute_in(state, request)).collect()
+        };
+        self.with(each).await
+    }
+
+    async fn execute_all(
+        &self,
+        requests: Vec<Request>,
+    ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
+        self.with(|state| self.execute_all_in(state, requests)).await
     }
 
     async fn account(&self, id: &AccountId) -> Result<Result<AccountView, Refusal>, Error> {
-        let (view, seen) = {
-            let mut state = self.lock();
-            let time = state.present(self.clock.now());
-            let account = state.books.account(id).cloned().ok_or_else(|| not_found(id));
-            (account.map(|account| AccountView { account, time }), state.last_sequence)
-        };
-        self.journal.durable(seen).await?;
-        Ok(view)
+        self.with(|state| {
+            let time = state.present(&self.clock);
+            let standing = state.books.account(id, time).ok_or_else(|| not_found(id));
+            Ok(standing.map(|standing| AccountView { account: standing.to_account(), time }))
+        })
+        .await
     }
 
     async fn accounts(&self, query: &AccountQuery) -> Result<AccountPage, Error> {
-        let (page, seen) = self.page_of_accounts(query);
-        self.journal.durable(seen).await?;
-        Ok(page)
+        self.with(|state| Ok(state.page_of_accounts(query, &self.clock))).await
     }
 
     async fn balance_at(
@@ -185,20 +149,29 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
         Ok(balance)
     }
 
-    async fn record(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
-        let (record, seen) = {
-            let state = self.lock();
+    async fn hold(&self, id: &HoldId) -> Result<Result<Hold, Refusal>, Error> {
+        self.with(|state| {
+            let now = state.present(&self.clock);
+            let hold = state.books.hold(id).map(|hold| hold.seen_at(now));
+            Ok(hold.ok_or_else(|| Refusal::HoldNotFound { hold_id: id.clone() }))
+        })
+        .await
+    }
+
+    async fn holds(&self, query: &HoldQuery) -> Result<Result<HoldPage, Refusal>, Error> {
+        self.with(|state| Ok(state.page_of_holds(query, &self.clock))).await
+    }
+
+    async fn record(&self, key: &RecordKey) -> Result<Option<LinkedRecord>, Error> {
+        self.with(|state| {
             let record = match key {
-                RecordKey::Sequence(sequence) => {
-                    let exists = (1..=state.last_sequence.number()).contains(&sequence.number());
-                    if exists { Some(self.journal.read(*sequence)?) } else { None }
-                }
-                RecordKey::RequestId(id) => self.record_of(&state, id)?,
+                RecordKey::Sequence(sequence) if !state.has(*sequence) => None,
+                RecordKey::Sequence(sequence) => Some(self.journal.read(*sequence)?),
+                RecordKey::RequestId(id) => self.record_of(state, id)?,
             };
-            (record, state.last_sequence)
-        };
-        self.journal.durable(seen).await?;
-        Ok(record)
+            Ok(record.map(|record| state.link(record)))
+        })
+        .await
     }
 
     async fn transactions(
@@ -211,17 +184,14 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
     }
 
     async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {
-        let (totals, seen) = {
-            let state = self.lock();
+        self.with(|state| {
             let totals = state
                 .books
                 .totals()
                 .filter(|(one, _)| currency.is_none_or(|wanted| wanted == *one))
-                .map(|(one, totals)| (one.clone(), *totals))
-                .collect();
-            (totals, state.last_sequence)
-        };
-        self.journal.durable(seen).await?;
-        Ok(totals)
+                .map(|(one, totals)| (one.clone(), *totals));
+            Ok(totals.collect())
+        })
+        .await
     }
 }

@@ -12,8 +12,8 @@ mod request_index;
 use std::future::Future;
 
 use crate::ledger::{
-    Account, AccountId, AccountState, Balance, Currency, LedgerId, Record, Refusal, Request,
-    RequestId, Sequence, Time, Totals, TransactionType,
+    Account, AccountId, AccountState, Balance, Currency, Hold, HoldId, HoldState, LedgerId, Record,
+    Refusal, Request, RequestId, Sequence, Time, Totals, TransactionType,
 };
 
 pub use journal::Journal;
@@ -40,6 +40,18 @@ pub struct Executed {
     /// Whether this is a repeat, answered from the record of the first.
     pub replayed: bool,
 }
+
+/// A batch that was refused as a whole, and had no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BatchRefused {
+    /// Which of its requests was refused first: 0 for the first.
+    pub index: usize,
+    /// Why.
+    pub refusal: Refusal,
+}
+
+/// What came of each request of a batch, in order.
+pub type EachAnswer = Vec<Result<Executed, Refusal>>;
 
 /// An account as it stood at a moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +84,60 @@ pub struct AccountPage {
     pub accounts: Vec<AccountView>,
     /// Where the next page begins, unless this is the last.
     pub next: Option<AccountId>,
+}
+
+/// Which holds to list, from where on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldQuery {
+    /// Only those of this account's money.
+    pub account_id: Option<AccountId>,
+    /// Only those that stand so.
+    pub state: Option<HoldFilter>,
+    /// Only those that were placed before this record.
+    pub before: Option<Sequence>,
+    /// At most so many, 1 or more.
+    pub page_size: usize,
+}
+
+/// How a hold may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the variants are those of the API's HoldState")]
+pub enum HoldFilter {
+    Held,
+    Captured,
+    Released,
+    Expired,
+}
+
+impl HoldFilter {
+    /// Whether a hold stands so.
+    #[must_use]
+    pub fn fits(self, state: HoldState) -> bool {
+        self == match state {
+            HoldState::Held => Self::Held,
+            HoldState::Captured { .. } => Self::Captured,
+            HoldState::Released => Self::Released,
+            HoldState::Expired => Self::Expired,
+        }
+    }
+}
+
+/// Some holds, the newest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldPage {
+    /// The holds, as they stand.
+    pub holds: Vec<Hold>,
+    /// The last hold that was looked at, unless this is the last page.
+    pub next: Option<Sequence>,
+}
+
+/// A record, and what later records say of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkedRecord {
+    /// The record.
+    pub record: Record,
+    /// The records of its reversals, in order.
+    pub reversed_by: Vec<Sequence>,
 }
 
 /// How to find a record.
@@ -115,7 +181,7 @@ pub struct Cursor {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransactionPage {
     /// Their records; each has a posting.
-    pub records: Vec<Record>,
+    pub records: Vec<LinkedRecord>,
     /// Where the next page begins, unless this is the last.
     pub next: Option<Cursor>,
 }
@@ -146,6 +212,36 @@ pub trait Store: Send + Sync + 'static {
         request: Request,
     ) -> impl Future<Output = Result<Result<Executed, Refusal>, Error>> + Send;
 
+    /// Executes requests in order, each on its own: each sees those before it, and a refusal concerns
+    /// nobody else. As if each were sent alone, at once.
+    fn execute_each(
+        &self,
+        requests: Vec<Request>,
+    ) -> impl Future<Output = Result<EachAnswer, Error>> + Send;
+
+    /// Executes requests in order, all or none: each sees those before it, and the first refusal takes
+    /// back what was done. Nobody ever sees a part of it. The refusal itself is kept under the id of the
+    /// request that it concerns, as always; the requests before it leave no trace.
+    ///
+    /// None of them may open or change an account.
+    fn execute_all(
+        &self,
+        requests: Vec<Request>,
+    ) -> impl Future<Output = Result<Result<Vec<Executed>, BatchRefused>, Error>> + Send;
+
+    /// Reads a hold, as it stands; refused when it does not exist.
+    fn hold(
+        &self,
+        id: &HoldId,
+    ) -> impl Future<Output = Result<Result<Hold, Refusal>, Error>> + Send;
+
+    /// Lists holds; refused when the account asked for does not exist. A page may come out short, or
+    /// empty, before the last one: the work for one page is bounded.
+    fn holds(
+        &self,
+        query: &HoldQuery,
+    ) -> impl Future<Output = Result<Result<HoldPage, Refusal>, Error>> + Send;
+
     /// Reads an account; refused when it does not exist.
     fn account(
         &self,
@@ -168,8 +264,10 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Result<PastBalance, Refusal>, Error>> + Send;
 
     /// Finds a record, whatever it is of; `None` when there is none.
-    fn record(&self, key: &RecordKey)
-    -> impl Future<Output = Result<Option<Record>, Error>> + Send;
+    fn record(
+        &self,
+        key: &RecordKey,
+    ) -> impl Future<Output = Result<Option<LinkedRecord>, Error>> + Send;
 
     /// Lists transactions; refused when the account asked for does not exist. A page may come out short,
     /// or empty, before the last one: the work for one page is bounded.

@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use crate::support::raw::{self, framed};
 use crate::support::{Details, TestServer, create, create_with, deposit, transfer};
 
-const METHODS: [&str; 14] = [
+const METHODS: [&str; 21] = [
     "CreateAccount",
     "GetAccount",
     "ListAccounts",
@@ -26,6 +26,13 @@ const METHODS: [&str; 14] = [
     "ListTransactions",
     "GetTransaction",
     "GetTrialBalance",
+    "ReverseTransaction",
+    "PlaceHold",
+    "CaptureHold",
+    "ReleaseHold",
+    "GetHold",
+    "ListHolds",
+    "ExecuteBatch",
 ];
 
 #[track_caller]
@@ -287,7 +294,7 @@ async fn bytes_that_are_no_message() {
     let valid = deposit("alice", 1, "USD").encode_to_vec();
     let huge = {
         let mut request = deposit("alice", 1, "USD");
-        request.description = "x".repeat(5 << 20);
+        request.description = "x".repeat(17 << 20);
         request.encode_to_vec()
     };
     let mut truncated = framed(&valid);
@@ -315,6 +322,28 @@ async fn bytes_that_are_no_message() {
         assert_eq!(Details::of(&status).reason, "INVALID_REQUEST", "{what}");
     }
     assert_untouched(&mut client).await;
+}
+
+#[tokio::test]
+async fn batches_of_none_and_of_too_many() {
+    let (_server, mut client) = bank().await;
+    let operation = |request| proto::Operation {
+        operation: Some(proto::operation::Operation::Deposit(request)),
+    };
+    for (count, atomic) in [(0, false), (0, true), (8193, false), (8193, true)] {
+        let operations = vec![operation(deposit("alice", 1, "USD")); count];
+        let request = proto::ExecuteBatchRequest { operations, atomic };
+        assert_invalid(client.execute_batch(request).await, &["operations"]);
+    }
+    assert_untouched(&mut client).await;
+
+    let operations = vec![operation(deposit("alice", 1, "USD")); 8192];
+    let request = proto::ExecuteBatchRequest { operations, atomic: true };
+    let results = client.execute_batch(request).await.expect("it is full").into_inner().results;
+    assert_eq!(results.len(), 8192);
+    let get = proto::GetAccountRequest { account_id: "alice".to_owned() };
+    let account = client.get_account(get).await.expect("it is there").into_inner().account;
+    assert_eq!(account.and_then(|it| it.balance).map(|it| it.posted), Some(100 + 8192));
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@
 //!
 //! Words are split as a shell splits them; `#` begins a comment. Before the arrow: a verb, what it
 //! needs, and options `key=value`. After it: `ok` or the reason of the refusal, and facts that must be
-//! among those of the answer. `clock 1000` sets the clock to 1000 µs after its beginning; every time in
+//! among those of the answer. `=name` after the facts keeps the id of what was made, and `$name` stands
+//! for it later. Lines between `batch` or `batch atomic` and `end` are sent as one batch, each with its
+//! own expectation; the expectation of `end` is that of the whole. `clock 1000` sets the clock to 1000 µs after its beginning; every time in
 //! a case counts from there.
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,6 +21,7 @@ use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankService;
 use bank::grpc::{Service, proto};
 use bank::store::Store;
+use prost::Message;
 use prost_types::Timestamp;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -89,23 +92,100 @@ fn all() -> Vec<PathBuf> {
 async fn check(case: &Path, mut bank: Bank, clock: &ManualClock) {
     let text = std::fs::read_to_string(case).expect("the case can be read");
     let mut differences = Vec::new();
+    let mut names = HashMap::new();
+    let mut batch: Option<Batch> = None;
     let name = case.file_name().expect("it is a file").to_string_lossy();
     for (index, line) in text.lines().enumerate() {
         let place = format!("{name}:{}: {line}", index + 1);
-        let Some(step) = Step::parse(line, &place) else { continue };
-        if step.verb == "clock" {
-            clock.set(step.number(0));
-            continue;
+        let Some(step) = Step::parse(line, &place, &names) else { continue };
+        match (step.verb.as_str(), &mut batch) {
+            ("clock", _) => clock.set(step.number(0)),
+            ("batch", None) => {
+                let atomic = step.words.first().is_some_and(|word| word == "atomic");
+                batch = Some(Batch { atomic, steps: Vec::new() });
+            }
+            ("end", Some(collected)) => {
+                differences.extend(collected.run(&mut bank, &step).await);
+                batch = None;
+            }
+            (_, Some(collected)) => collected.steps.push(step),
+            (_, None) => {
+                let answer = run(&mut bank, &step).await;
+                differences.extend(step.difference(&answer));
+                if let (Some(name), Some(made)) = (step.name, answer.facts.get("made")) {
+                    names.insert(name, made.clone());
+                }
+            }
         }
-        let answer = run(&mut bank, &step).await;
-        differences.extend(step.difference(&answer));
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Lines that are sent together.
+struct Batch {
+    atomic: bool,
+    steps: Vec<Step>,
+}
+
+impl Batch {
+    /// What differs from what is expected of the whole and of each line.
+    async fn run(&self, bank: &mut Bank, end: &Step) -> Vec<String> {
+        let operations = self.steps.iter().map(operation).collect();
+        let request = proto::ExecuteBatchRequest { operations, atomic: self.atomic };
+        let result: Result<proto::ExecuteBatchResponse, Status> =
+            call!(bank, execute_batch, request);
+        let results = result.as_ref().map_or_else(|_| Vec::new(), |it| it.results.clone());
+        let mut differences = Vec::from_iter(end.difference(&answer(result, |_, _| {})));
+        if !results.is_empty() {
+            assert_eq!(results.len(), self.steps.len(), "{}", end.place);
+        }
+        for (step, result) in self.steps.iter().zip(results) {
+            differences.extend(step.difference(&operation_answer(result)));
+        }
+        differences
+    }
+}
+
+fn operation(step: &Step) -> proto::Operation {
+    use proto::operation::Operation as Kind;
+    let operation = match step.verb.as_str() {
+        "deposit" => Some(Kind::Deposit(deposit(step))),
+        "withdraw" => Some(Kind::Withdraw(withdraw(step))),
+        "transfer" => Some(Kind::Transfer(transfer(step))),
+        "hold" => Some(Kind::PlaceHold(place_hold(step))),
+        "capture" => Some(Kind::CaptureHold(capture_hold(step))),
+        "release" => Some(Kind::ReleaseHold(release_hold(step))),
+        "reverse" => Some(Kind::ReverseTransaction(reverse_transaction(step))),
+        "nothing" => None,
+        other => panic!("{}: {other} is no operation", step.place),
+    };
+    proto::Operation { operation }
+}
+
+fn operation_answer(result: proto::OperationResult) -> Answer {
+    use proto::operation_result::Result as Kind;
+    let replayed = result.replayed;
+    match result.result.expect("it is set") {
+        Kind::Transaction(transaction) => answer(Ok(()), |(), facts| {
+            facts.show("replayed", replayed);
+            facts.transaction(Some(transaction));
+        }),
+        Kind::Hold(hold) => answer(Ok(()), |(), facts| {
+            facts.show("replayed", replayed);
+            facts.hold(Some(hold));
+        }),
+        Kind::Error(error) => {
+            let details = error.encode_to_vec().into();
+            let status = Status::with_details(error.code.into(), error.message, details);
+            answer(Err::<(), _>(status), |(), _| {})
+        }
+    }
 }
 
 /// One line of a case.
 struct Step {
     place: String,
+    name: Option<String>,
     verb: String,
     words: Vec<String>,
     options: HashMap<String, String>,
@@ -114,8 +194,17 @@ struct Step {
 }
 
 impl Step {
-    fn parse(line: &str, place: &str) -> Option<Self> {
+    fn parse(line: &str, place: &str, names: &HashMap<String, String>) -> Option<Self> {
         let words = shlex::split(line).unwrap_or_else(|| panic!("{place}: a quote is open"));
+        let resolve = |part: &str| match part.split_once('$') {
+            Some((before, name)) => {
+                let made = names.get(name).unwrap_or_else(|| panic!("{place}: what is {name}?"));
+                format!("{before}{made}")
+            }
+            None => part.to_owned(),
+        };
+        let resolved = |word: String| word.split(',').map(resolve).collect::<Vec<_>>().join(",");
+        let words: Vec<String> = words.into_iter().map(resolved).collect();
         let mut words = words.into_iter();
         let verb = words.next()?;
         let rest: Vec<String> = words.collect();
@@ -123,12 +212,15 @@ impl Step {
             Some(arrow) => (&rest[..arrow], &rest[arrow + 1..]),
             None => (&rest[..], &[][..]),
         };
-        assert!(verb == "clock" || !answer.is_empty(), "{place}: nothing is expected");
+        let expects_nothing = ["clock", "batch"].contains(&verb.as_str());
+        assert!(expects_nothing || !answer.is_empty(), "{place}: nothing is expected");
+        let name = answer.last().and_then(|word| word.strip_prefix('=')).map(str::to_owned);
         let pair = |word: &String| {
             word.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()))
         };
         Some(Self {
             place: place.to_owned(),
+            name,
             verb,
             words: request.iter().filter(|word| !word.contains('=')).cloned().collect(),
             options: request.iter().filter_map(pair).collect(),
@@ -136,6 +228,7 @@ impl Step {
             facts: answer
                 .iter()
                 .skip(1)
+                .filter(|word| !word.starts_with('='))
                 .map(|word| pair(word).unwrap_or_else(|| panic!("{place}: {word} is no fact")))
                 .collect(),
         })
@@ -272,8 +365,30 @@ impl Facts {
         self.balance("", account.balance);
     }
 
+    fn hold(&mut self, hold: Option<proto::Hold>) {
+        let hold = hold.expect("it is set");
+        let amount = hold.amount.as_ref().expect("it is set");
+        self.add("made", &hold.hold_id);
+        self.add("state", hold.state().as_str_name().trim_start_matches("HOLD_STATE_"));
+        self.add("account", &hold.account_id);
+        self.add("to", &hold.to_account_id);
+        self.show("amount", amount.minor_units);
+        self.show("captured", hold.captured);
+        self.add("transaction", &hold.transaction_id);
+        self.add("hold_request_id", &hold.request_id);
+        self.add("description", &hold.description);
+        self.add("labels", &labels(&hold.labels));
+        self.time("created", hold.create_time);
+        self.time("expires", hold.expire_time);
+        self.time("updated", hold.update_time);
+    }
+
     fn transaction(&mut self, transaction: Option<proto::Transaction>) {
         let transaction = transaction.expect("it is set");
+        self.add("made", &transaction.transaction_id);
+        self.add("hold", &transaction.hold_id);
+        self.add("reverses", &transaction.reverses_transaction_id);
+        self.add("reversed_by", &transaction.reversed_by_transaction_ids.join(","));
         let amount = transaction.amount.as_ref().expect("it is set");
         self.add("type", kind(&transaction));
         self.show("amount", amount.minor_units);
@@ -302,7 +417,9 @@ async fn run(bank: &mut Bank, step: &Step) -> Answer {
         "create" | "update" | "freeze" | "unfreeze" | "close" | "account" | "accounts" => {
             run_on_accounts(bank, step).await
         }
-        "deposit" | "withdraw" | "transfer" => move_money(bank, step).await,
+        "deposit" | "withdraw" | "transfer" | "hold" | "capture" | "release" | "reverse" => {
+            move_money(bank, step).await
+        }
         _ => read(bank, step).await,
     }
 }
@@ -373,45 +490,112 @@ async fn run_on_accounts(bank: &mut Bank, step: &Step) -> Answer {
     }
 }
 
+fn deposit(step: &Step) -> proto::DepositRequest {
+    proto::DepositRequest {
+        request_id: step.option("id"),
+        account_id: step.word(0),
+        amount: step.money(1),
+        description: step.option("description"),
+        labels: step.labels(),
+    }
+}
+
+fn withdraw(step: &Step) -> proto::WithdrawRequest {
+    proto::WithdrawRequest {
+        request_id: step.option("id"),
+        account_id: step.word(0),
+        amount: step.money(1),
+        description: step.option("description"),
+        labels: step.labels(),
+    }
+}
+
+fn transfer(step: &Step) -> proto::TransferRequest {
+    proto::TransferRequest {
+        request_id: step.option("id"),
+        from_account_id: step.word(0),
+        to_account_id: step.word(1),
+        amount: step.money(2),
+        description: step.option("description"),
+        labels: step.labels(),
+    }
+}
+
+fn place_hold(step: &Step) -> proto::PlaceHoldRequest {
+    proto::PlaceHoldRequest {
+        request_id: step.option("id"),
+        account_id: step.word(0),
+        to_account_id: step.option("to"),
+        amount: step.money(1),
+        // In microseconds, as every time in a case.
+        ttl: step.options.contains_key("ttl").then(|| prost_types::Duration {
+            seconds: step.number_option("ttl") / 1_000_000,
+            nanos: i32::try_from(step.number_option("ttl") % 1_000_000 * 1000)
+                .expect("it is below 10^9"),
+        }),
+        description: step.option("description"),
+        labels: step.labels(),
+    }
+}
+
+fn capture_hold(step: &Step) -> proto::CaptureHoldRequest {
+    proto::CaptureHoldRequest {
+        request_id: step.option("id"),
+        hold_id: step.word(0),
+        amount: step.options.contains_key("amount").then(|| step.number_option("amount")),
+    }
+}
+
+fn release_hold(step: &Step) -> proto::ReleaseHoldRequest {
+    proto::ReleaseHoldRequest { request_id: step.option("id"), hold_id: step.word(0) }
+}
+
+fn reverse_transaction(step: &Step) -> proto::ReverseTransactionRequest {
+    proto::ReverseTransactionRequest {
+        request_id: step.option("id"),
+        transaction_id: step.word(0),
+        amount: step.options.contains_key("amount").then(|| step.number_option("amount")),
+        description: step.option("description"),
+    }
+}
+
 async fn move_money(bank: &mut Bank, step: &Step) -> Answer {
-    let request_id = step.option("id");
-    let description = step.option("description");
-    let labels = step.labels();
     match step.verb.as_str() {
-        "deposit" => {
-            let (account_id, amount) = (step.word(0), step.money(1));
-            let request =
-                proto::DepositRequest { request_id, account_id, amount, description, labels };
-            answer(call!(bank, deposit, request), |response, facts| {
-                facts.show("replayed", response.replayed);
-                facts.transaction(response.transaction);
-                facts.balance("", response.balance);
-            })
-        }
-        "withdraw" => {
-            let (account_id, amount) = (step.word(0), step.money(1));
-            let request =
-                proto::WithdrawRequest { request_id, account_id, amount, description, labels };
-            answer(call!(bank, withdraw, request), |response, facts| {
-                facts.show("replayed", response.replayed);
-                facts.transaction(response.transaction);
-                facts.balance("", response.balance);
-            })
-        }
+        "deposit" => answer(call!(bank, deposit, deposit(step)), |response, facts| {
+            facts.show("replayed", response.replayed);
+            facts.transaction(response.transaction);
+            facts.balance("", response.balance);
+        }),
+        "withdraw" => answer(call!(bank, withdraw, withdraw(step)), |response, facts| {
+            facts.show("replayed", response.replayed);
+            facts.transaction(response.transaction);
+            facts.balance("", response.balance);
+        }),
+        "transfer" => answer(call!(bank, transfer, transfer(step)), |response, facts| {
+            facts.show("replayed", response.replayed);
+            facts.transaction(response.transaction);
+            facts.balance("from.", response.from_balance);
+            facts.balance("to.", response.to_balance);
+        }),
+        "hold" => answer(call!(bank, place_hold, place_hold(step)), |response, facts| {
+            facts.show("replayed", response.replayed);
+            facts.hold(response.hold);
+            facts.balance("", response.balance);
+        }),
+        "capture" => answer(call!(bank, capture_hold, capture_hold(step)), |response, facts| {
+            facts.show("replayed", response.replayed);
+            facts.hold(response.hold);
+            facts.transaction(response.transaction);
+        }),
+        "release" => answer(call!(bank, release_hold, release_hold(step)), |response, facts| {
+            facts.show("replayed", response.replayed);
+            facts.hold(response.hold);
+        }),
         _ => {
-            let request = proto::TransferRequest {
-                request_id,
-                from_account_id: step.word(0),
-                to_account_id: step.word(1),
-                amount: step.money(2),
-                description,
-                labels,
-            };
-            answer(call!(bank, transfer, request), |response, facts| {
+            let request = reverse_transaction(step);
+            answer(call!(bank, reverse_transaction, request), |response, facts| {
                 facts.show("replayed", response.replayed);
                 facts.transaction(response.transaction);
-                facts.balance("from.", response.from_balance);
-                facts.balance("to.", response.to_balance);
             })
         }
     }
@@ -457,6 +641,11 @@ async fn read(bank: &mut Bank, step: &Step) -> Answer {
             })
         }
         "statement" => list_transactions(bank, step).await,
+        "holds" => list_holds(bank, step).await,
+        "gethold" => {
+            let request = proto::GetHoldRequest { hold_id: step.word(0) };
+            answer(call!(bank, get_hold, request), |response, facts| facts.hold(response.hold))
+        }
         other => panic!("{}: there is no verb {other}", step.place),
     }
 }
@@ -491,6 +680,42 @@ async fn list_accounts(bank: &mut Bank, step: &Step) -> Answer {
     }
     answer(Ok(()), |(), facts| {
         facts.add("ids", &ids.join(","));
+        facts.show("pages", pages);
+    })
+}
+
+async fn list_holds(bank: &mut Bank, step: &Step) -> Answer {
+    let mut amounts = Vec::new();
+    let mut page_token = step.option("token");
+    let mut pages = 0;
+    loop {
+        let request = proto::ListHoldsRequest {
+            account_id: if step.word(0) == "-" { String::new() } else { step.word(0) },
+            state: step.options.get("state").map_or(0, |state| {
+                proto::HoldState::from_str_name(&format!("HOLD_STATE_{state}"))
+                    .map_or(99, Into::into)
+            }),
+            page_size: i32::try_from(step.number_option("size")).expect("a page size"),
+            page_token,
+        };
+        match call!(bank, list_holds, request) {
+            Err(status) => return answer(Err::<(), _>(status), |(), _| {}),
+            Ok(page) => {
+                pages += 1;
+                for hold in page.holds {
+                    let amount = hold.amount.as_ref().expect("it is set").minor_units;
+                    let state = hold.state().as_str_name().trim_start_matches("HOLD_STATE_");
+                    amounts.push(format!("{amount}:{state}"));
+                }
+                page_token = page.next_page_token;
+            }
+        }
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    answer(Ok(()), |(), facts| {
+        facts.add("holds", &amounts.join(","));
         facts.show("pages", pages);
     })
 }

@@ -1,8 +1,7 @@
 //! Every row of the error table, as a client sees it: code, reason, metadata, and the detail that the
 //! row names.
 //!
-//! The rows about the caller, about load and about holds and reversals have no case here: nothing in
-//! the bank can answer them yet.
+//! The rows about the caller and about load have no case here: nothing in the bank can answer them yet.
 
 use bank::grpc::proto;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
@@ -196,6 +195,102 @@ async fn currency_mismatch() {
         ("requested_currency_code", "EUR"),
     ];
     assert_precondition(&status, "CURRENCY_MISMATCH", "accounts/alice", &metadata);
+}
+
+/// A hold of alice's money, to be captured for bob.
+async fn held(client: &mut BankServiceClient<Channel>, minor_units: i64) -> String {
+    let request = proto::PlaceHoldRequest {
+        account_id: "alice".to_owned(),
+        to_account_id: "bob".to_owned(),
+        amount: Some(crate::support::money(minor_units, "USD")),
+        ..Default::default()
+    };
+    let answer = client.place_hold(request).await.expect("there is enough").into_inner();
+    answer.hold.expect("it is set").hold_id
+}
+
+fn capture(hold_id: &str, amount: Option<i64>) -> proto::CaptureHoldRequest {
+    proto::CaptureHoldRequest { hold_id: hold_id.to_owned(), amount, ..Default::default() }
+}
+
+#[tokio::test]
+async fn hold_not_found() {
+    let (_server, mut client) = bank().await;
+    let status = client.capture_hold(capture("h1", None)).await.expect_err("it is not there");
+    assert_resource(
+        &status,
+        (Code::NotFound, "HOLD_NOT_FOUND"),
+        ("bank.v1.Hold", "h1"),
+        &[("hold_id", "h1")],
+    );
+}
+
+#[tokio::test]
+async fn hold_not_active_and_capture_exceeds_hold() {
+    let (_server, mut client) = bank().await;
+    let hold_id = held(&mut client, 10).await;
+    let subject = format!("holds/{hold_id}");
+    let status = client.capture_hold(capture(&hold_id, Some(11))).await.expect_err("too much");
+    let metadata = [("held", "10"), ("hold_id", hold_id.as_str()), ("requested", "11")];
+    assert_precondition(&status, "CAPTURE_EXCEEDS_HOLD", &subject, &metadata);
+
+    client.capture_hold(capture(&hold_id, None)).await.expect("it is held");
+    let status = client.capture_hold(capture(&hold_id, None)).await.expect_err("it is done");
+    let metadata = [("hold_id", hold_id.as_str()), ("state", "CAPTURED")];
+    assert_precondition(&status, "HOLD_NOT_ACTIVE", &subject, &metadata);
+}
+
+#[tokio::test]
+async fn not_reversible() {
+    let (_server, mut client) = bank().await;
+    let paid = client.transfer(transfer("alice", "bob", 10, "USD")).await.expect("it has 100");
+    let paid = paid.into_inner().transaction.expect("it is set").transaction_id;
+    let reverse = |transaction_id: &str, amount| proto::ReverseTransactionRequest {
+        transaction_id: transaction_id.to_owned(),
+        amount,
+        ..Default::default()
+    };
+    let status = client.reverse_transaction(reverse(&paid, Some(11))).await.expect_err("it was 10");
+    let metadata = [("left", "10"), ("transaction_id", paid.as_str())];
+    let subject = format!("transactions/{paid}");
+    assert_precondition(&status, "NOT_REVERSIBLE", &subject, &metadata);
+
+    let back = client.reverse_transaction(reverse(&paid, None)).await.expect("bob has it");
+    let back = back.into_inner().transaction.expect("it is set").transaction_id;
+    let status = client.reverse_transaction(reverse(&back, None)).await.expect_err("it is one");
+    let metadata = [("transaction_id", back.as_str())];
+    assert_precondition(&status, "NOT_REVERSIBLE", &format!("transactions/{back}"), &metadata);
+}
+
+/// The first refusal of a batch is the error of the whole, and tells where it was.
+#[tokio::test]
+async fn operation_of_a_batch() {
+    use proto::operation::Operation as Kind;
+    let (_server, mut client) = bank().await;
+    let operations = [deposit("bob", 1, "USD"), deposit("carol", 1, "USD")]
+        .map(|request| proto::Operation { operation: Some(Kind::Deposit(request)) })
+        .to_vec();
+    let request = proto::ExecuteBatchRequest { operations: operations.clone(), atomic: true };
+    let status = client.execute_batch(request).await.expect_err("carol is not there");
+    assert_resource(
+        &status,
+        (Code::NotFound, "ACCOUNT_NOT_FOUND"),
+        ("bank.v1.Account", "carol"),
+        &[("account_id", "carol"), ("operation_index", "1")],
+    );
+
+    let request = proto::ExecuteBatchRequest { operations, atomic: false };
+    let results =
+        client.execute_batch(request).await.expect("each on its own").into_inner().results;
+    let Some(proto::operation_result::Result::Error(error)) = &results[1].result else {
+        panic!("{results:?}")
+    };
+    assert_eq!((error.code, error.message.as_str()), (5, "there is no account carol"));
+    let kinds: Vec<&str> = error.details.iter().map(|any| any.type_url.as_str()).collect();
+    assert_eq!(
+        kinds,
+        ["type.googleapis.com/google.rpc.ErrorInfo", "type.googleapis.com/google.rpc.ResourceInfo"]
+    );
 }
 
 #[tokio::test]

@@ -4,23 +4,28 @@
 //! proptest prints the history that fails, shrunk, and the seed that makes it again.
 
 use bank::ledger::{
-    AccountId, AccountState, Amount, Command, Currency, Description, DisplayName, Etag, Labels,
-    Money, NewAccountId, OverdraftLimit, Parties, Request, RequestId, Sequence, Time,
-    TransactionType,
+    AccountId, AccountState, Amount, Command, Currency, Description, DisplayName, Etag, Hold,
+    HoldDuration, HoldId, HoldParties, Labels, Money, NewAccountId, OverdraftLimit, Parties,
+    Request, RequestId, Sequence, Time, TransactionId, TransactionType,
 };
-use bank::store::{AccountQuery, Cursor, RecordKey, Store, TransactionQuery};
+use bank::store::{
+    AccountQuery, AccountView, Cursor, HoldFilter, HoldQuery, RecordKey, Store, TransactionQuery,
+};
 use proptest::prelude::*;
 
-use crate::support::{ManualClock, ReferenceStore, START_MICROS, memory_store};
+use crate::support::{LEDGER, ManualClock, ReferenceStore, START_MICROS, memory_store};
 
 /// What may happen to a bank.
 #[derive(Clone, Debug)]
 enum Step {
     Execute(Request),
+    ExecuteEach(Vec<Request>),
+    ExecuteAll(Vec<Request>),
     SetClock(i64),
     ReadBalanceAt(AccountId, i64),
     WalkStatement(TransactionQuery),
     WalkAccounts(AccountQuery),
+    WalkHolds(HoldQuery),
     FindRequest(RequestId),
 }
 
@@ -55,6 +60,14 @@ async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     prop_assert_eq!(replayed, Some(true));
                 }
             }
+            Step::ExecuteEach(requests) => {
+                let expected = reference.execute_each(requests.clone()).await;
+                prop_assert_eq!(store.execute_each(requests).await, expected);
+            }
+            Step::ExecuteAll(requests) => {
+                let expected = reference.execute_all(requests.clone()).await;
+                prop_assert_eq!(store.execute_all(requests).await, expected);
+            }
             Step::SetClock(micros) => clock.set(micros),
             Step::ReadBalanceAt(id, micros) => {
                 let time = Time::from_micros(START_MICROS + micros);
@@ -68,6 +81,10 @@ async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::WalkAccounts(query) => {
                 let expected = walk_accounts(&reference, query.clone()).await;
                 prop_assert_eq!(walk_accounts(&store, query).await, expected);
+            }
+            Step::WalkHolds(query) => {
+                let expected = walk_holds(&reference, query.clone()).await;
+                prop_assert_eq!(walk_holds(&store, query).await, expected);
             }
             Step::FindRequest(id) => {
                 let key = RecordKey::RequestId(id);
@@ -83,6 +100,8 @@ async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {
 fn check_limits(record: &bank::ledger::Record) {
     if let Some(posting) = record.posting()
         && !posting.movement.from.is_external()
+        // What is held was paid for when it was set aside, whatever the limit is now.
+        && !matches!(record.request.command, Command::CaptureHold { .. })
     {
         assert!(posting.from_balance.available() >= 0, "{record:?}");
     }
@@ -96,6 +115,25 @@ async fn check_books<A: Store, B: Store>(store: &A, reference: &B) -> Result<(),
     for (currency, totals) in &totals {
         prop_assert_eq!(totals.accounts_posted + totals.external_posted, 0, "{}", currency);
     }
+    for id in ["a", "b", "c", "d"] {
+        let id = AccountId::parse(id).expect("an account id");
+        let view = store.account(&id).await.expect("it can be read");
+        prop_assert_eq!(&view, &reference.account(&id).await.expect("it can be read"));
+        let Ok(AccountView { account, .. }) = view else { continue };
+
+        let query = HoldQuery {
+            account_id: Some(id),
+            state: Some(HoldFilter::Held),
+            before: None,
+            page_size: 1000,
+        };
+        let live = store.holds(&query).await.expect("it can be read").expect("it is there");
+        let held: i64 = live.holds.iter().map(|hold| hold.amount.amount.minor_units()).sum();
+        let balance = account.balance;
+        prop_assert_eq!(balance.held, held);
+        let limit = balance.overdraft_limit.minor_units();
+        prop_assert_eq!(balance.available(), balance.posted - held + limit);
+    }
     Ok(())
 }
 
@@ -107,8 +145,8 @@ async fn check_records<A: Store, B: Store>(store: &A, reference: &B) -> Result<(
         let record = store.record(&key).await.expect("it can be read");
         prop_assert_eq!(&record, &reference.record(&key).await.expect("it can be read"));
         let Some(record) = record else { break };
-        prop_assert!(last_time < Some(record.time));
-        last_time = Some(record.time);
+        prop_assert!(last_time < Some(record.record.time));
+        last_time = Some(record.record.time);
     }
     Ok(())
 }
@@ -119,12 +157,25 @@ async fn walk_statement<S: Store>(store: &S, mut query: TransactionQuery) -> Opt
     loop {
         let page = store.transactions(&query).await.expect("it can be read").ok()?;
         assert!(page.records.len() <= query.page_size);
-        sequences.extend(page.records.iter().map(|record| record.sequence));
+        sequences.extend(page.records.iter().map(|linked| linked.record.sequence));
         let next: Option<Cursor> = page.next;
         if next.is_none() {
             return Some(sequences);
         }
         query.cursor = next;
+    }
+}
+
+async fn walk_holds<S: Store>(store: &S, mut query: HoldQuery) -> Option<Vec<Hold>> {
+    let mut holds = Vec::new();
+    loop {
+        let page = store.holds(&query).await.expect("it can be read").ok()?;
+        assert!(page.holds.len() <= query.page_size);
+        holds.extend(page.holds);
+        if page.next.is_none() {
+            return Some(holds);
+        }
+        query.before = page.next;
     }
 }
 
@@ -143,11 +194,14 @@ async fn walk_accounts<S: Store>(store: &S, mut query: AccountQuery) -> Vec<Acco
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        12 => request().prop_map(Step::Execute),
-        2 => (0..200_i64).prop_map(Step::SetClock),
-        1 => (account(), -10..250_i64).prop_map(|(id, micros)| Step::ReadBalanceAt(id, micros)),
+        16 => request().prop_map(Step::Execute),
+        2 => prop::collection::vec(operation_request(), 1..8).prop_map(Step::ExecuteEach),
+        4 => prop::collection::vec(operation_request(), 1..8).prop_map(Step::ExecuteAll),
+        3 => micros().prop_map(Step::SetClock),
+        1 => (account(), micros()).prop_map(|(id, micros)| Step::ReadBalanceAt(id, micros - 10)),
         1 => statement().prop_map(Step::WalkStatement),
         1 => listing().prop_map(Step::WalkAccounts),
+        1 => hold_listing().prop_map(Step::WalkHolds),
         1 => request_id().prop_map(Step::FindRequest),
     ]
 }
@@ -158,12 +212,25 @@ fn request() -> impl Strategy<Value = Request> {
         .prop_map(|(id, command)| Request { id, command })
 }
 
+/// Close together, so that records meet, and seconds apart, so that holds expire.
+fn micros() -> impl Strategy<Value = i64> {
+    prop_oneof![2 => 0..200_i64, 3 => 900_000..4_000_000_i64]
+}
+
+fn operation_request() -> impl Strategy<Value = Request> {
+    (prop::option::weighted(0.5, request_id()), operation())
+        .prop_map(|(id, command)| Request { id, command })
+}
+
 fn request_id() -> impl Strategy<Value = RequestId> {
     (0..12_u8).prop_map(|n| RequestId::parse(&format!("r{n}")).expect("a request id"))
 }
 
 fn command() -> impl Strategy<Value = Command> {
-    let moving = || (money(), description(), labels());
+    prop_oneof![1 => account_command(), 2 => operation()]
+}
+
+fn account_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         4 => (client_account(), any::<bool>(), currency(), limit(), prop::option::of(amount()), labels())
             .prop_map(|(id, by_client, currency, overdraft_limit, initial_balance, labels)| {
@@ -198,12 +265,41 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(account_id, reason)| Command::UnfreezeAccount { account_id, reason }),
         1 => (client_account(), description())
             .prop_map(|(account_id, reason)| Command::CloseAccount { account_id, reason }),
+    ]
+}
+
+/// What a batch may do.
+fn operation() -> impl Strategy<Value = Command> {
+    let moving = || (money(), description(), labels());
+    prop_oneof![
         6 => (client_account(), moving()).prop_map(|(account_id, (amount, description, labels))| {
             Command::Deposit { account_id, amount, description, labels }
         }),
         4 => (client_account(), moving()).prop_map(|(account_id, (amount, description, labels))| {
             Command::Withdraw { account_id, amount, description, labels }
         }),
+        4 => (hold_parties(), moving(), prop::option::of(1_000_000..3_000_000_i64)).prop_map(
+            |(parties, (amount, description, labels), ttl)| Command::PlaceHold {
+                parties,
+                amount,
+                ttl: ttl.map(|micros| HoldDuration::from_micros(micros).expect("in range")),
+                description,
+                labels,
+            }
+        ),
+        4 => (made(), prop::option::of(amount())).prop_map(|(sequence, amount)| {
+            Command::CaptureHold { hold_id: HoldId::new(LEDGER, sequence), amount }
+        }),
+        2 => made().prop_map(|sequence| Command::ReleaseHold {
+            hold_id: HoldId::new(LEDGER, sequence),
+        }),
+        5 => (made(), prop::option::of(amount()), description()).prop_map(
+            |(sequence, amount, description)| Command::ReverseTransaction {
+                transaction_id: TransactionId::new(LEDGER, sequence),
+                amount,
+                description,
+            }
+        ),
         8 => (parties(), moving()).prop_map(|(parties, (amount, description, labels))| {
             Command::Transfer { parties, amount, description, labels }
         }),
@@ -225,6 +321,28 @@ fn account() -> impl Strategy<Value = AccountId> {
 fn parties() -> impl Strategy<Value = Parties> {
     (client_account(), client_account())
         .prop_filter_map("one account", |(from, to)| Parties::new(from, to).ok())
+}
+
+fn hold_parties() -> impl Strategy<Value = HoldParties> {
+    (client_account(), prop::option::of(client_account()))
+        .prop_filter_map("one account", |(account, to)| HoldParties::new(account, to).ok())
+}
+
+/// A record that may have been made by then.
+fn made() -> impl Strategy<Value = Sequence> {
+    (1..60_u64).prop_map(Sequence::new)
+}
+
+fn hold_listing() -> impl Strategy<Value = HoldQuery> {
+    let filter = prop::sample::select(vec![
+        HoldFilter::Held,
+        HoldFilter::Captured,
+        HoldFilter::Released,
+        HoldFilter::Expired,
+    ]);
+    (prop::option::of(account()), prop::option::of(filter), 1..4_usize).prop_map(
+        |(account_id, state, page_size)| HoldQuery { account_id, state, before: None, page_size },
+    )
 }
 
 fn currency() -> impl Strategy<Value = Currency> {
@@ -258,8 +376,7 @@ fn labels() -> impl Strategy<Value = Labels> {
 }
 
 fn statement() -> impl Strategy<Value = TransactionQuery> {
-    let time =
-        || prop::option::of((0..200_i64).prop_map(|it| Time::from_micros(START_MICROS + it)));
+    let time = || prop::option::of(micros().prop_map(|it| Time::from_micros(START_MICROS + it)));
     let kind = prop::sample::select(vec![
         TransactionType::Deposit,
         TransactionType::Withdrawal,

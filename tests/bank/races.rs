@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bank::ledger::Refusal;
+use bank::ledger::{Command, HoldId, HoldState, Refusal};
 use bank::store::{Executed, MemoryStore, Store};
 use tokio::task::JoinSet;
 
-use crate::support::commands::{account, named, open, pay, plain, put};
+use crate::support::commands::{account, named, open, pay, plain, put, set_aside};
 use crate::support::{GatedJournal, LEDGER, ManualClock, memory_store};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -112,6 +112,86 @@ async fn the_total_is_conserved_at_every_look() {
     assert_eq!(sum, 2000);
     let totals = store.totals(None).await.expect("it answers");
     assert_eq!(totals[0].1.transaction_count, 4 + transferred as u64);
+}
+
+/// A capture, a release and the end of its time come at once: one of them wins, and the money is where
+/// the winner has put it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hold_ends_once() {
+    let mut ends = HashSet::new();
+    for _ in 0..300 {
+        let clock = ManualClock::new();
+        let store = Arc::new(memory_store(&clock));
+        apply(&*store, open("alice", 100)).await;
+        apply(&*store, open("bob", 0)).await;
+        let placed = store.execute(plain(set_aside("alice", "bob", 60))).await.expect("it answers");
+        let hold_id = HoldId::new(LEDGER, placed.expect("it is not refused").record.sequence);
+
+        let mut tasks = JoinSet::new();
+        for command in [
+            Command::CaptureHold { hold_id: hold_id.clone(), amount: None },
+            Command::ReleaseHold { hold_id: hold_id.clone() },
+        ] {
+            let store = store.clone();
+            tasks.spawn(
+                async move { store.execute(plain(command)).await.expect("it answers").is_ok() },
+            );
+        }
+        let expiring = tokio::spawn(async move { clock.set(1_000_000) });
+        let successes = tasks.join_all().await.into_iter().filter(|is_ok| *is_ok).count();
+        expiring.await.expect("it does not panic");
+
+        let state = store.hold(&hold_id).await.expect("it answers").expect("it is there").state;
+        let expected = match state {
+            HoldState::Captured { .. } => (1, 40, 60),
+            HoldState::Released => (1, 100, 0),
+            HoldState::Expired => (0, 100, 0),
+            HoldState::Held => panic!("its time was up"),
+        };
+        let alice = store.account(&account("alice")).await.expect("it answers").expect("there");
+        assert_eq!(alice.account.balance.held, 0);
+        assert_eq!(
+            (successes, posted(&*store, "alice").await, posted(&*store, "bob").await),
+            expected
+        );
+        ends.insert(std::mem::discriminant(&state));
+    }
+    assert!(ends.len() > 1, "they did not race");
+}
+
+/// Nobody ever sees a part of a batch that is all or none, refused or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_batch_is_seen_whole_or_not_at_all() {
+    let store = Arc::new(memory_store(&ManualClock::new()));
+    for (id, initial) in [("alice", 1000), ("bob", 1000)] {
+        apply(&*store, open(id, initial)).await;
+    }
+    let is_done = Arc::new(AtomicBool::new(false));
+    let looking = {
+        let (store, is_done) = (store.clone(), is_done.clone());
+        tokio::spawn(async move {
+            let mut looks = 0;
+            while !is_done.load(Ordering::SeqCst) || looks == 0 {
+                assert_eq!(posted(&*store, "alice").await % 100, 0);
+                looks += 1;
+                tokio::task::yield_now().await;
+            }
+        })
+    };
+    for round in 0..2_000 {
+        // 100 in steps of 1; every second time a step too many takes all of it back.
+        let mut steps = vec![plain(pay("alice", "bob", 1)); 100];
+        if round % 2 == 0 {
+            steps.push(plain(pay("alice", "bob", 1_000_000)));
+        } else {
+            steps.push(plain(pay("bob", "alice", 100)));
+        }
+        let answer = store.execute_all(steps).await.expect("it answers");
+        assert_eq!(answer.is_err(), round % 2 == 0);
+    }
+    is_done.store(true, Ordering::SeqCst);
+    looking.await.expect("no look was off");
+    assert_eq!((posted(&*store, "alice").await, posted(&*store, "bob").await), (1000, 1000));
 }
 
 /// What one caller has seen, the next one sees: a read that begins after an answer includes it.

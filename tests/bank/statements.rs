@@ -179,7 +179,7 @@ async fn a_walk_sees_what_stood_when_it_began() {
         let mut seen = Vec::new();
         loop {
             let page = store.transactions(&query).await.expect("it answers").expect("it is there");
-            seen.extend(page.records.iter().map(|record| record.sequence.number()));
+            seen.extend(page.records.iter().map(|linked| linked.record.sequence.number()));
             apply(&store, put("alice", 1)).await;
             match page.next {
                 None => break,

@@ -113,6 +113,30 @@ def spend(call, currency):
     equal(frozen.info["reason"], "ACCOUNT_FROZEN")
     equal(call("UnfreezeAccount", {"accountId": b})["account"]["state"], "ACCOUNT_STATE_ACTIVE")
 
+    # Set money aside, capture a part, reverse it.
+    hold = call("PlaceHold", {"accountId": b, "toAccountId": a, "amount": money(100), "ttl": "60s"})
+    equal((hold["balance"]["held"], hold["balance"]["available"]), ("100", "300"))
+    hold_id = hold["hold"]["holdId"]
+    captured = call("CaptureHold", {"holdId": hold_id, "amount": "70"})
+    equal(captured["hold"]["state"], "HOLD_STATE_CAPTURED")
+    equal(captured["transaction"]["holdId"], hold_id)
+    equal(refused(call, "ReleaseHold", {"holdId": hold_id}).info["reason"], "HOLD_NOT_ACTIVE")
+    moved = captured["transaction"]["transactionId"]
+    back = call("ReverseTransaction", {"transactionId": moved})["transaction"]
+    equal((back["amount"]["minorUnits"], back["reversesTransactionId"]), ("70", moved))
+    seen = call("GetTransaction", {"transactionId": moved})["transaction"]
+    equal(seen["reversedByTransactionIds"], [back["transactionId"]])
+
+    # A batch: each on its own, then all or none.
+    steps = [{"transfer": {"fromAccountId": b, "toAccountId": a, "amount": money(amount)}}
+             for amount in (1, 1000)] + [
+             {"transfer": {"fromAccountId": a, "toAccountId": b, "amount": money(1)}}]
+    results = call("ExecuteBatch", {"operations": steps})["results"]
+    equal([sorted(one) for one in results], [["transaction"], ["error"], ["transaction"]])
+    whole = refused(call, "ExecuteBatch", {"operations": steps, "atomic": True})
+    equal((whole.info["reason"], whole.info["metadata"]["operation_index"]),
+          ("INSUFFICIENT_FUNDS", "1"))
+
     # Take everything out and close.
     equal(refused(call, "CloseAccount", {"accountId": b}).info["reason"], "ACCOUNT_NOT_EMPTY")
     call("Withdraw", {"accountId": b, "amount": money(400)})
@@ -121,7 +145,7 @@ def spend(call, currency):
     equal(len(totals), 1)
     equal((totals[0]["accountsPosted"], totals[0]["externalPosted"]), ("850", "-850"))
     equal(int(totals[0].get("difference", "0")), 0)
-    equal((totals[0]["accountCount"], totals[0]["transactionCount"]), ("2", "4"))
+    equal((totals[0]["accountCount"], totals[0]["transactionCount"]), ("2", "8"))
 
 
 def refused(call, method, request):

@@ -7,49 +7,22 @@
 use std::ops::{Bound, Range};
 
 use crate::clock::Clock;
-use crate::ledger::{AccountId, AccountNumber, Balance, Refusal, Sequence, Time};
+use crate::ledger::{AccountId, AccountNumber, Balance, Record, Refusal, Sequence, Time};
 use crate::store::{
-    AccountPage, AccountQuery, AccountView, Cursor, Error, Journal, PastBalance, TransactionPage,
-    TransactionQuery,
+    AccountPage, AccountQuery, AccountView, Cursor, Error, HoldPage, HoldQuery, Journal,
+    LinkedRecord, PastBalance, TransactionPage, TransactionQuery,
 };
 
 use super::{MemoryStore, State, not_found};
 
 /// How many accounts one page of a listing looks at, at the most: it does so under the lock.
 const ACCOUNTS_PER_PAGE: usize = 4_000;
+/// How many holds one page of a listing looks at, at the most: it does so under the lock.
+const HOLDS_PER_PAGE: usize = 4_000;
 /// How many records one page of a listing reads, at the most.
 const RECORDS_PER_PAGE: usize = 10_000;
 
 impl<J: Journal, C: Clock> MemoryStore<J, C> {
-    pub(super) fn page_of_accounts(&self, query: &AccountQuery) -> (AccountPage, Sequence) {
-        let mut state = self.lock();
-        let time = state.present(self.clock.now());
-        let start = match &query.after {
-            Some(after) => Bound::Excluded(after.as_str()),
-            None => Bound::Included(query.id_prefix.as_str()),
-        };
-        let mut candidates = state
-            .books
-            .accounts_from(start)
-            .take_while(|account| account.id.as_str().starts_with(&query.id_prefix))
-            .peekable();
-        let mut accounts = Vec::new();
-        let mut last_looked_at = None;
-        for account in candidates.by_ref().take(ACCOUNTS_PER_PAGE) {
-            last_looked_at = Some(account.id.clone());
-            let is_wanted = query.currency.as_ref().is_none_or(|one| *one == account.currency)
-                && query.state.is_none_or(|one| one == account.state);
-            if is_wanted {
-                accounts.push(AccountView { account: account.clone(), time });
-            }
-            if accounts.len() == query.page_size {
-                break;
-            }
-        }
-        let next = last_looked_at.filter(|_| candidates.peek().is_some());
-        (AccountPage { accounts, next }, state.last_sequence)
-    }
-
     /// The first record at or after a time, among those up to `last`; the one after `last` when all
     /// are earlier. Reads as many records as a search by halves takes.
     fn first_at_or_after(&self, time: Time, last: Sequence) -> Result<Sequence, Error> {
@@ -73,8 +46,8 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
     ) -> Result<(Result<PastBalance, Refusal>, Sequence), Error> {
         let (found, last) = {
             let state = self.lock();
-            let account = state.books.account(id);
-            let currency = account.map(|account| account.currency.clone());
+            let standing = state.books.account(id, state.last_time);
+            let currency = standing.map(|standing| standing.account.currency.clone());
             (currency.zip(state.books.number(id)), state.last_sequence)
         };
         let Some((currency, number)) = found else { return Ok((Err(not_found(id)), last)) };
@@ -146,7 +119,7 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         for (looked_at, sequence) in candidates.in_order(query.oldest_first).enumerate() {
             if records.len() == query.page_size || looked_at == RECORDS_PER_PAGE {
                 let next = last_looked_at.map(|after| Cursor { after, until });
-                return Ok(TransactionPage { records, next });
+                return Ok(TransactionPage { records: self.link(records), next });
             }
             last_looked_at = Some(sequence);
             let record = self.journal.read(sequence)?;
@@ -157,7 +130,13 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
                 records.push(record);
             }
         }
-        Ok(TransactionPage { records, next: None })
+        Ok(TransactionPage { records: self.link(records), next: None })
+    }
+
+    /// Adds what later records say of them.
+    fn link(&self, records: Vec<Record>) -> Vec<LinkedRecord> {
+        let state = self.lock();
+        records.into_iter().map(|record| state.link(record)).collect()
     }
 }
 
@@ -181,6 +160,68 @@ impl Candidates {
 }
 
 impl State {
+    pub(super) fn page_of_accounts(
+        &mut self,
+        query: &AccountQuery,
+        clock: &impl Clock,
+    ) -> AccountPage {
+        let time = self.present(clock);
+        let start = match &query.after {
+            Some(after) => Bound::Excluded(after.as_str()),
+            None => Bound::Included(query.id_prefix.as_str()),
+        };
+        let mut candidates = self
+            .books
+            .accounts_from(start, time)
+            .take_while(|one| one.account.id.as_str().starts_with(&query.id_prefix))
+            .peekable();
+        let mut accounts = Vec::new();
+        let mut last_looked_at = None;
+        for standing in candidates.by_ref().take(ACCOUNTS_PER_PAGE) {
+            let account = standing.account;
+            last_looked_at = Some(account.id.clone());
+            let is_wanted = query.currency.as_ref().is_none_or(|one| *one == account.currency)
+                && query.state.is_none_or(|one| one == account.state);
+            if is_wanted {
+                accounts.push(AccountView { account: standing.to_account(), time });
+            }
+            if accounts.len() == query.page_size {
+                break;
+            }
+        }
+        let next = last_looked_at.filter(|_| candidates.peek().is_some());
+        AccountPage { accounts, next }
+    }
+
+    pub(super) fn page_of_holds(
+        &mut self,
+        query: &HoldQuery,
+        clock: &impl Clock,
+    ) -> Result<HoldPage, Refusal> {
+        let now = self.present(clock);
+        if let Some(id) = &query.account_id
+            && self.books.number(id).is_none()
+        {
+            return Err(not_found(id));
+        }
+        let before = query.before.unwrap_or_else(|| self.last_sequence.next());
+        let account_id = query.account_id.as_ref();
+        let mut candidates = self.books.holds_before(account_id, before).peekable();
+        let mut holds = Vec::new();
+        let mut last_looked_at = None;
+        for hold in candidates.by_ref().take(HOLDS_PER_PAGE) {
+            last_looked_at = Some(hold.placed);
+            if query.state.is_none_or(|filter| filter.fits(hold.state_at(now))) {
+                holds.push(hold.seen_at(now));
+            }
+            if holds.len() == query.page_size {
+                break;
+            }
+        }
+        let next = last_looked_at.filter(|_| candidates.peek().is_some());
+        Ok(HoldPage { holds, next })
+    }
+
     fn entries_of(&self, number: AccountNumber) -> &[Sequence] {
         self.entries.get(number).map_or(&[], Vec::as_slice)
     }

@@ -7,12 +7,13 @@ use std::sync::Mutex;
 
 use bank::clock::Clock;
 use bank::ledger::{
-    AccountId, Balance, Books, Currency, LedgerId, Record, Refusal, Request, Sequence, Time,
-    Totals, decide,
+    AccountId, Balance, Books, Currency, Hold, HoldId, LedgerId, Record, Refusal, Request,
+    Sequence, Time, Totals, Turn, decide,
 };
 use bank::store::{
-    AccountPage, AccountQuery, AccountView, Cursor, Error, Executed, PastBalance, RecordKey, Store,
-    TransactionPage, TransactionQuery,
+    AccountPage, AccountQuery, AccountView, BatchRefused, Cursor, EachAnswer, Error, Executed,
+    HoldPage, HoldQuery, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
+    TransactionQuery,
 };
 
 use super::{LEDGER, ManualClock};
@@ -23,7 +24,7 @@ pub(crate) struct ReferenceStore {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 struct State {
     books: Books,
     records: Vec<Record>,
@@ -32,7 +33,9 @@ struct State {
 
 impl ReferenceStore {
     pub(crate) fn new(clock: &ManualClock) -> Self {
-        Self { clock: clock.clone(), state: Mutex::default() }
+        let books = Books::new(LEDGER);
+        let state = State { books, records: Vec::new(), seen_time: None };
+        Self { clock: clock.clone(), state: Mutex::new(state) }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -64,18 +67,56 @@ impl State {
             return answer(first.clone(), true);
         }
         let time = self.last_time().map_or(now, |last| last.next().max(now));
-        let outcome = decide(&self.books, &request.command, time);
+        let sequence = Sequence::new(self.records.len() as u64 + 1);
+        let original = request.command.original().and_then(|id| id.sequence_in(LEDGER));
+        let original = self.records.iter().find(|record| Some(record.sequence) == original);
+        let outcome = decide(&self.books, &request, Turn { sequence, time, original });
         match &outcome {
             Err(refusal) if request.id.is_none() || !refusal.is_kept() => {
                 return Err(refusal.clone());
             }
-            Ok(change) => self.books.apply(change, time),
+            Ok(change) => self.books.apply(change, sequence, time),
             Err(_) => {}
         }
-        let sequence = Sequence::new(self.records.len() as u64 + 1);
         let record = Record { sequence, time, request, outcome };
         self.records.push(record.clone());
         answer(record, false)
+    }
+
+    /// All or none, by way of a copy of everything.
+    fn execute_all(
+        &mut self,
+        requests: Vec<Request>,
+        now: Time,
+    ) -> Result<Vec<Executed>, BatchRefused> {
+        let copy = self.clone();
+        let mut answers = Vec::new();
+        for (index, request) in requests.into_iter().enumerate() {
+            let known = self.records.len();
+            match self.execute(request.clone(), now) {
+                Ok(executed) => answers.push(executed),
+                Err(refusal) => {
+                    let is_new = self.records.len() > known;
+                    *self = copy;
+                    if is_new {
+                        let sequence = Sequence::new(self.records.len() as u64 + 1);
+                        let time = self.last_time().map_or(now, |last| last.next().max(now));
+                        let outcome = Err(refusal.clone());
+                        self.records.push(Record { sequence, time, request, outcome });
+                    }
+                    return Err(BatchRefused { index, refusal });
+                }
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The record with every reversal that names it.
+    fn link(&self, record: Record) -> LinkedRecord {
+        use bank::ledger::Change;
+        let reverses = |other: &&Record| matches!(&other.outcome, Ok(Change::Reversed { original, .. }) if *original == record.sequence);
+        let reversed_by = self.records.iter().filter(reverses).map(|it| it.sequence).collect();
+        LinkedRecord { record, reversed_by }
     }
 
     fn page(&self, query: &TransactionQuery) -> TransactionPage {
@@ -108,6 +149,7 @@ impl State {
         records.truncate(query.page_size);
         let next =
             records.last().filter(|_| more).map(|record| Cursor { after: record.sequence, until });
+        let records = records.into_iter().map(|record| self.link(record)).collect();
         TransactionPage { records, next }
     }
 }
@@ -126,12 +168,70 @@ impl Store for ReferenceStore {
         Ok(self.with(|state| state.execute(request, now)))
     }
 
+    async fn execute_each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
+        let now = self.clock.now();
+        Ok(self.with(|state| {
+            requests.into_iter().map(|request| state.execute(request, now)).collect()
+        }))
+    }
+
+    async fn execute_all(
+        &self,
+        requests: Vec<Request>,
+    ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
+        let now = self.clock.now();
+        Ok(self.with(|state| state.execute_all(requests, now)))
+    }
+
+    async fn hold(&self, id: &HoldId) -> Result<Result<Hold, Refusal>, Error> {
+        let now = self.clock.now();
+        Ok(self.with(|state| {
+            let now = state.see_time(now);
+            let hold = state.books.hold(id).map(|hold| hold.seen_at(now));
+            hold.ok_or_else(|| Refusal::HoldNotFound { hold_id: id.clone() })
+        }))
+    }
+
+    /// From the records that placed them, not from any list.
+    async fn holds(&self, query: &HoldQuery) -> Result<Result<HoldPage, Refusal>, Error> {
+        let clock = self.clock.now();
+        Ok(self.with(|state| {
+            let now = state.see_time(clock);
+            if let Some(id) = &query.account_id
+                && state.books.number(id).is_none()
+            {
+                return Err(not_found(id));
+            }
+            let mut holds: Vec<Hold> = state
+                .records
+                .iter()
+                .rev()
+                .filter_map(|record| record.outcome.as_ref().ok()?.hold())
+                .map(|hold| hold.placed)
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .rev()
+                .filter(|placed| query.before.is_none_or(|before| *placed < before))
+                .filter_map(|placed| state.books.hold(&HoldId::new(LEDGER, placed)))
+                .map(|hold| hold.seen_at(now))
+                .filter(|hold| {
+                    query.account_id.as_ref().is_none_or(|account| *account == hold.account_id)
+                        && query.state.is_none_or(|filter| filter.fits(hold.state))
+                })
+                .collect();
+            let more = holds.len() > query.page_size;
+            holds.truncate(query.page_size);
+            let next = holds.last().filter(|_| more).map(|hold| hold.placed);
+            Ok(HoldPage { holds, next })
+        }))
+    }
+
     async fn account(&self, id: &AccountId) -> Result<Result<AccountView, Refusal>, Error> {
         let now = self.clock.now();
         Ok(self.with(|state| {
             let time = state.see_time(now);
-            let account = state.books.account(id).cloned().ok_or_else(|| not_found(id));
-            account.map(|account| AccountView { account, time })
+            let standing = state.books.account(id, time).ok_or_else(|| not_found(id));
+            standing.map(|standing| AccountView { account: standing.to_account(), time })
         }))
     }
 
@@ -141,14 +241,15 @@ impl Store for ReferenceStore {
             let time = state.see_time(now);
             let mut accounts: Vec<AccountView> = state
                 .books
-                .accounts_from(std::ops::Bound::Unbounded)
+                .accounts_from(std::ops::Bound::Unbounded, time)
+                .map(|standing| standing.to_account())
                 .filter(|account| {
                     account.id.as_str().starts_with(&query.id_prefix)
                         && query.after.as_ref().is_none_or(|after| account.id > *after)
                         && query.currency.as_ref().is_none_or(|one| *one == account.currency)
                         && query.state.is_none_or(|one| one == account.state)
                 })
-                .map(|account| AccountView { account: account.clone(), time })
+                .map(|account| AccountView { account, time })
                 .collect();
             accounts.sort_by(|one, other| one.account.id.cmp(&other.account.id));
             let more = accounts.len() > query.page_size;
@@ -164,8 +265,8 @@ impl Store for ReferenceStore {
         time: Time,
     ) -> Result<Result<PastBalance, Refusal>, Error> {
         Ok(self.with(|state| {
-            let account = state.books.account(id).ok_or_else(|| not_found(id))?;
-            let currency = account.currency.clone();
+            let standing = state.books.account(id, time).ok_or_else(|| not_found(id))?;
+            let currency = standing.account.currency.clone();
             let balance = state
                 .records
                 .iter()
@@ -177,13 +278,13 @@ impl Store for ReferenceStore {
         }))
     }
 
-    async fn record(&self, key: &RecordKey) -> Result<Option<Record>, Error> {
+    async fn record(&self, key: &RecordKey) -> Result<Option<LinkedRecord>, Error> {
         Ok(self.with(|state| {
             let is_it = |record: &&Record| match key {
                 RecordKey::Sequence(sequence) => record.sequence == *sequence,
                 RecordKey::RequestId(id) => record.request.id.as_ref() == Some(id),
             };
-            state.records.iter().find(is_it).cloned()
+            state.records.iter().find(is_it).cloned().map(|record| state.link(record))
         }))
     }
 
@@ -192,7 +293,7 @@ impl Store for ReferenceStore {
         query: &TransactionQuery,
     ) -> Result<Result<TransactionPage, Refusal>, Error> {
         Ok(self.with(|state| match &query.account_id {
-            Some(id) if state.books.account(id).is_none() => Err(not_found(id)),
+            Some(id) if state.books.number(id).is_none() => Err(not_found(id)),
             Some(_) | None => Ok(state.page(query)),
         }))
     }
@@ -201,7 +302,8 @@ impl Store for ReferenceStore {
     async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {
         Ok(self.with(|state| {
             let mut totals = std::collections::BTreeMap::<Currency, Totals>::new();
-            for account in state.books.accounts_from(std::ops::Bound::Unbounded) {
+            for account in state.books.accounts_from(std::ops::Bound::Unbounded, Time::default()) {
+                let account = account.account;
                 let one = totals.entry(account.currency.clone()).or_default();
                 let posted = i128::from(account.balance.posted);
                 if account.id.is_external() {

@@ -60,8 +60,8 @@ pub(crate) fn transfer(
 /// Commands of the ledger, for tests that go to a store directly.
 pub(crate) mod commands {
     use super::ledger::{
-        AccountId, Amount, Command, Currency, Description, DisplayName, Labels, Money,
-        NewAccountId, OverdraftLimit, Parties, Request, RequestId,
+        AccountId, Amount, Command, Currency, Description, DisplayName, HoldDuration, HoldParties,
+        Labels, Money, NewAccountId, OverdraftLimit, Parties, Request, RequestId,
     };
 
     pub(crate) fn account(id: &str) -> AccountId {
@@ -98,6 +98,17 @@ pub(crate) mod commands {
         Command::Transfer {
             parties: Parties::new(account(from), account(to)).expect("two accounts"),
             amount: usd(minor_units),
+            description: Description::default(),
+            labels: Labels::default(),
+        }
+    }
+
+    /// A hold of a second.
+    pub(crate) fn set_aside(from: &str, to: &str, minor_units: i64) -> Command {
+        Command::PlaceHold {
+            parties: HoldParties::new(account(from), Some(account(to))).expect("two accounts"),
+            amount: usd(minor_units),
+            ttl: Some(HoldDuration::from_micros(1_000_000).expect("in range")),
             description: Description::default(),
             labels: Labels::default(),
         }
