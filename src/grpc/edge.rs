@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -21,7 +21,7 @@ use tower::{Service, ServiceExt};
 use super::deadline;
 use super::observe::{CallLog, Outcome};
 use super::proto::bank_service_server::SERVICE_NAME;
-use super::status::{Error, Violations};
+use super::status::{Error, Violations, is_unreadable};
 
 /// Whether a path is of `bank.v1.BankService`, and not of health or reflection.
 pub(super) fn is_bank_call(path: &str) -> bool {
@@ -52,6 +52,7 @@ where
     request.extensions_mut().insert(call);
 
     let admitted = admit(&request, is_bank_call, &draining);
+    let deadline = admitted.as_ref().ok().copied().flatten();
     async move {
         let response = match admitted {
             Err(error) => Status::from(error).into_http(),
@@ -63,7 +64,16 @@ where
         };
         // An error comes as headers alone; whatever else has come so far is well.
         outcome.is(code_in(response.headers()).unwrap_or(Code::Ok));
-        let body = |inner| CallBody { inner, outcome, draining, drained: None, is_cut: false };
+        let body = |inner| CallBody {
+            inner,
+            outcome,
+            draining,
+            drained: None,
+            deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
+            is_bank_call,
+            has_data: false,
+            is_cut: false,
+        };
         Ok(response.map(body))
     }
 }
@@ -80,17 +90,13 @@ fn admit(
     Ok(deadline::of(request.headers())?)
 }
 
-/// tonic answers a message that is too large, cut off or missing with OUT_OF_RANGE or INTERNAL, and
-/// without details. All of these are invalid requests; the service itself never answers so.
+/// What tonic finds wrong with a message before the service sees it, in the words of the API.
 fn in_our_words(response: Response<Body>) -> Response<Body> {
     match Status::from_header_map(response.headers()) {
-        Some(status) if status.details().is_empty() => match status.code() {
-            Code::Internal | Code::OutOfRange | Code::Unknown => {
-                Violations::of_message(status.message()).into_http()
-            }
-            _ => response,
-        },
-        _ => response,
+        Some(status) if is_unreadable(&status) => {
+            Violations::of_message(status.message()).into_http()
+        }
+        Some(_) | None => response,
     }
 }
 
@@ -98,8 +104,20 @@ fn code_in(headers: &HeaderMap) -> Option<Code> {
     headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
 }
 
+/// The last frame of a stream that ends before it is done.
+fn cut(outcome: &mut Outcome, error: Error) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    let status = Status::from(error);
+    outcome.is(status.code());
+    let mut trailers = HeaderMap::new();
+    Poll::Ready(Some(match status.add_header(&mut trailers) {
+        Ok(()) => Ok(Frame::trailers(trailers)),
+        Err(status) => Err(status),
+    }))
+}
+
 pin_project! {
-    /// The body of an answer, which ends when the server drains and has nothing more to send.
+    /// The body of an answer. A stream ends when the server drains, or when its deadline comes and it has
+    /// nothing to send; a single answer is always sent.
     #[derive(Debug)]
     pub struct CallBody {
         #[pin]
@@ -107,6 +125,9 @@ pin_project! {
         outcome: Outcome,
         draining: CancellationToken,
         drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+        deadline: Option<Pin<Box<Sleep>>>,
+        is_bank_call: bool,
+        has_data: bool,
         is_cut: bool,
     }
 }
@@ -124,6 +145,13 @@ impl http_body::Body for CallBody {
             return Poll::Ready(None);
         }
         if let Poll::Ready(frame) = this.inner.poll_frame(context) {
+            let is_data = matches!(&frame, Some(Ok(frame)) if frame.is_data());
+            // A stream of ours that always has more to send ends as well; health is told to the last.
+            if is_data && *this.has_data && *this.is_bank_call && this.draining.is_cancelled() {
+                *this.is_cut = true;
+                return cut(this.outcome, Error::Draining);
+            }
+            *this.has_data |= is_data;
             match &frame {
                 Some(Ok(frame)) => {
                     if let Some(code) = frame.trailers_ref().and_then(code_in) {
@@ -137,16 +165,14 @@ impl http_body::Body for CallBody {
         }
         let drained =
             this.drained.get_or_insert_with(|| Box::pin(this.draining.clone().cancelled_owned()));
-        ready!(drained.as_mut().poll(context));
-
+        if drained.as_mut().poll(context).is_ready() {
+            *this.is_cut = true;
+            return cut(this.outcome, Error::Draining);
+        }
+        let Some(deadline) = this.deadline else { return Poll::Pending };
+        ready!(deadline.as_mut().poll(context));
         *this.is_cut = true;
-        this.outcome.is(Code::Unavailable);
-        let mut trailers = HeaderMap::new();
-        let status = Status::from(Error::Draining);
-        Poll::Ready(Some(match status.add_header(&mut trailers) {
-            Ok(()) => Ok(Frame::trailers(trailers)),
-            Err(status) => Err(status),
-        }))
+        cut(this.outcome, Error::DeadlineExceeded)
     }
 
     fn is_end_stream(&self) -> bool {

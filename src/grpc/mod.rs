@@ -14,6 +14,7 @@ mod parse;
 mod render;
 pub mod service;
 mod status;
+mod watch;
 
 pub use service::Service;
 

@@ -9,7 +9,9 @@ use prost::Message;
 use crate::ledger::{AccountId, LedgerId, Sequence};
 use crate::store::Cursor;
 
-use super::proto::{ListAccountsRequest, ListHoldsRequest, ListTransactionsRequest};
+use super::proto::{
+    ListAccountsRequest, ListHoldsRequest, ListTransactionsRequest, WatchTransactionsRequest,
+};
 
 const SEAL_BYTES: usize = 16;
 
@@ -39,6 +41,12 @@ impl PageTokens {
         let filters =
             ListHoldsRequest { page_size: 0, page_token: String::new(), ..request.clone() };
         Self::new(ledger, "bank.v1 page of holds", &filters)
+    }
+
+    /// For the live feed of an account, or of the whole ledger.
+    pub(super) fn of_watch(ledger: LedgerId, request: &WatchTransactionsRequest) -> Self {
+        let filters = WatchTransactionsRequest { resume_token: String::new(), ..request.clone() };
+        Self::new(ledger, "bank.v1 live feed", &filters)
     }
 
     fn new(ledger: LedgerId, listing: &str, filters: &impl Message) -> Self {

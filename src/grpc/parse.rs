@@ -8,7 +8,8 @@ use uuid::Uuid;
 use crate::ledger::{
     AccountId, AccountState, Amount, Command, Currency, Description, DisplayName, Etag,
     HoldDuration, HoldId, HoldParties, Labels, LedgerId, Malformed, Money, NewAccountId,
-    OverdraftLimit, Parties, Refusal, Request, RequestId, Time, TransactionId, TransactionType,
+    OverdraftLimit, Parties, Refusal, Request, RequestId, Sequence, Time, TransactionId,
+    TransactionType,
 };
 use crate::store::{AccountQuery, HoldFilter, HoldQuery, RecordKey, TransactionQuery};
 
@@ -326,7 +327,10 @@ pub(super) fn operations(
     }
     let each = request.operations.iter().enumerate();
     Ok(each
-        .map(|(index, one)| operation(one).map_err(|(kind, wrong)| wrong.within(index, kind)))
+        .map(|(index, one)| {
+            operation(one)
+                .map_err(|(kind, wrong)| wrong.within(&format!("operations[{index}].{kind}")))
+        })
         .collect())
 }
 
@@ -351,6 +355,38 @@ fn operation(operation: &proto::Operation) -> Result<Request, (&'static str, Vio
         Some(Kind::ReverseTransaction(request)) => {
             reverse_transaction(request).map_err(|it| ("reverse_transaction", it))
         }
+    }
+}
+
+/// One operation of a stream.
+pub(super) fn streamed_operation(
+    request: &proto::ExecuteStreamRequest,
+) -> Result<Request, Violations> {
+    let unset = proto::Operation::default();
+    operation(request.operation.as_ref().unwrap_or(&unset)).map_err(|(kind, it)| it.within(kind))
+}
+
+/// What to watch, and after which record; `None` is from now on.
+pub(super) fn watch_transactions(
+    request: &proto::WatchTransactionsRequest,
+    tokens: &PageTokens,
+    head: Sequence,
+) -> Result<(Option<AccountId>, Sequence), Violations> {
+    let mut violations = Violations::default();
+    let account_id = optional(!request.account_id.is_empty(), || {
+        violations.take("account_id", AccountId::parse_any(&request.account_id))
+    });
+    let after = if request.resume_token.is_empty() {
+        Ok(head)
+    } else {
+        let opened = tokens.open_sequence(&request.resume_token).filter(|after| *after <= head);
+        opened.ok_or_else(|| {
+            violations.add("resume_token", "must be one of this feed, for the same account")
+        })
+    };
+    match (account_id, after) {
+        (Ok(account_id), Ok(after)) => Ok((account_id, after)),
+        _ => Err(violations),
     }
 }
 

@@ -1,8 +1,10 @@
 //! `bank.v1.BankService`: parse -> execute -> render, nothing else.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::ledger::{self, Refusal, TransactionId};
 use crate::store::{BatchRefused, Executed, RecordKey, Store};
@@ -10,8 +12,14 @@ use crate::store::{BatchRefused, Executed, RecordKey, Store};
 use super::observe::CallLog;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
-use super::status::{Error, NoTransactionOf, Violations, row};
-use super::{parse, proto, render};
+use super::status::{Error, NoTransactionOf, Violations, is_unreadable, row};
+use super::{parse, proto, render, watch};
+
+/// How many operations of a stream are executed together, at the most.
+const MAX_ARRIVED: usize = 1024;
+
+/// What a call that goes on answers.
+type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Answers the API's calls from a store.
 #[derive(Debug)]
@@ -372,6 +380,55 @@ impl<S: Store> Service<S> {
         Ok(results)
     }
 
+    /// Executes what has come together, and gives a result for each, in order. What can't be read any
+    /// more ends the stream, after the results of what came before it.
+    async fn execute_arrived(
+        &self,
+        arrived: Vec<Result<proto::ExecuteStreamRequest, Status>>,
+    ) -> Vec<Result<proto::ExecuteStreamResponse, Status>> {
+        let mut correlation_ids = Vec::with_capacity(arrived.len());
+        let mut operations = Vec::with_capacity(arrived.len());
+        let mut end = None;
+        for message in arrived {
+            match message {
+                Ok(message) => {
+                    correlation_ids.push(message.correlation_id);
+                    operations.push(parse::streamed_operation(&message));
+                }
+                Err(status) => {
+                    let is_unreadable = is_unreadable(&status);
+                    end = Some(Err(if is_unreadable {
+                        Violations::of_message(status.message())
+                    } else {
+                        status
+                    }));
+                    break;
+                }
+            }
+        }
+        match self.execute_each(operations).await {
+            Err(error) => vec![Err(error.into())],
+            Ok(results) => {
+                let numbered = correlation_ids.into_iter().zip(results);
+                let results = numbered.map(|(correlation_id, result)| {
+                    Ok(proto::ExecuteStreamResponse { correlation_id, result: Some(result) })
+                });
+                results.chain(end).collect()
+            }
+        }
+    }
+
+    async fn watch(
+        &self,
+        request: &proto::WatchTransactionsRequest,
+    ) -> Result<watch::Watch, Error> {
+        let tokens = PageTokens::of_watch(self.store.ledger_id(), request);
+        let head = self.store.head().await?;
+        let (account_id, after) = parse::watch_transactions(request, &tokens, head)?;
+        let changes = self.store.changes(account_id.as_ref())?;
+        Ok(watch::Watch { account_id, after, tokens, changes })
+    }
+
     async fn get_trial_balance(
         &self,
         request: proto::GetTrialBalanceRequest,
@@ -408,6 +465,37 @@ macro_rules! methods {
             ) -> Result<Response<proto::$read_out>, Status> {
                 Ok(Response::new(Self::$read(self, request.into_inner()).await?))
             })+
+
+            type ExecuteStreamStream = Messages<proto::ExecuteStreamResponse>;
+
+            async fn execute_stream(
+                &self,
+                request: Request<Streaming<proto::ExecuteStreamRequest>>,
+            ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
+                let service = Self { store: self.store.clone() };
+                // Nothing is taken in before the results of what came before were wanted, so a client
+                // that does not read is not read from.
+                let results = request
+                    .into_inner()
+                    .ready_chunks(MAX_ARRIVED)
+                    .then(move |arrived| {
+                        let service = Self { store: service.store.clone() };
+                        async move { service.execute_arrived(arrived).await }
+                    })
+                    .flat_map(stream::iter);
+                Ok(Response::new(Box::pin(results)))
+            }
+
+            type WatchTransactionsStream = Messages<proto::WatchTransactionsResponse>;
+
+            async fn watch_transactions(
+                &self,
+                request: Request<proto::WatchTransactionsRequest>,
+            ) -> Result<Response<Self::WatchTransactionsStream>, Status> {
+                let watch = self.watch(request.get_ref()).await?;
+                let messages = watch::messages(self.store.clone(), watch).map_err(Status::from);
+                Ok(Response::new(Box::pin(messages)))
+            }
         }
     };
 }

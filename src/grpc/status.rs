@@ -33,6 +33,8 @@ pub(super) enum Error {
     Refused(Refusal),
     /// No transaction was made by a request.
     NoTransactionOf(NoTransactionOf),
+    /// A reader of the live feed has fallen too far behind.
+    WatcherTooSlow,
     /// A batch is refused as a whole, because of one of its operations.
     Operation { index: usize, refusal: Refusal },
     /// The store can't answer.
@@ -81,6 +83,12 @@ impl From<Error> for Status {
             Error::Invalid(violations) => violations.into_status(),
             Error::Refused(refusal) => refused(&refusal, None),
             Error::Operation { index, refusal } => refused(&refusal, Some(index)),
+            Error::WatcherTooSlow => {
+                let mut details = info("WATCHER_TOO_SLOW", []);
+                details.set_retry_info(Some(RETRY_DELAY));
+                let message = "the reader has fallen too far behind; resume with the last token";
+                Status::with_error_details(Code::ResourceExhausted, message, details)
+            }
             Error::NoTransactionOf(missing) => no_transaction_of(&missing),
             Error::Store(store::Error::Damaged { sequence, cause }) => {
                 tracing::error!(sequence = sequence.number(), cause, "a stored record is damaged");
@@ -92,6 +100,13 @@ impl From<Error> for Status {
             }
         }
     }
+}
+
+/// Whether a status is tonic's own for a message that is too large, cut off or missing: OUT_OF_RANGE or
+/// INTERNAL, without details. All of these are invalid requests; the service itself never answers so.
+pub(super) fn is_unreadable(status: &Status) -> bool {
+    status.details().is_empty()
+        && matches!(status.code(), Code::Internal | Code::OutOfRange | Code::Unknown)
 }
 
 /// The code and the reason of a refusal.
@@ -296,10 +311,10 @@ impl Violations {
         Noted
     }
 
-    /// The same, of an operation of a batch: its place stands before each field.
-    pub(super) fn within(mut self, index: usize, kind: &str) -> Self {
+    /// The same, of a part of a request: its place stands before each field.
+    pub(super) fn within(mut self, place: &str) -> Self {
         for violation in &mut self.0 {
-            let path = format!("operations[{index}].{kind}.{}", violation.field);
+            let path = format!("{place}.{}", violation.field);
             path.trim_end_matches('.').clone_into(&mut violation.field);
         }
         self

@@ -7,6 +7,7 @@
 
 mod execute;
 mod pages;
+mod watchers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,10 +17,11 @@ use crate::ledger::{
     Totals,
 };
 
+use self::watchers::Watchers;
 use super::request_index::RequestIndex;
 use super::{
-    AccountPage, AccountQuery, AccountView, BatchRefused, EachAnswer, Error, Executed, HoldPage,
-    HoldQuery, Journal, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
+    AccountPage, AccountQuery, AccountView, BatchRefused, Changes, EachAnswer, Error, Executed,
+    HoldPage, HoldQuery, Journal, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
     TransactionQuery,
 };
 
@@ -38,6 +40,7 @@ struct State {
     /// For each account, the records that have an entry on it, in order.
     entries: Vec<Vec<Sequence>>,
     requests: RequestIndex,
+    watchers: Watchers,
     last_sequence: Sequence,
     last_time: Time,
 }
@@ -53,6 +56,7 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
                 books: Books::new(ledger_id),
                 entries: Vec::new(),
                 requests: RequestIndex::new(),
+                watchers: Watchers::default(),
                 last_sequence: Sequence::default(),
                 last_time: Time::from_micros(i64::MIN),
             }),
@@ -181,6 +185,17 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
         let (page, seen) = self.page_of_transactions(query)?;
         self.journal.durable(seen).await?;
         Ok(page)
+    }
+
+    async fn head(&self) -> Result<Sequence, Error> {
+        self.with(|state| Ok(state.last_sequence)).await
+    }
+
+    fn changes(&self, account_id: Option<&AccountId>) -> Result<Changes, Refusal> {
+        let mut state = self.lock();
+        let Some(id) = account_id else { return Ok(state.watchers.of_ledger()) };
+        let number = state.books.number(id).ok_or_else(|| not_found(id))?;
+        Ok(state.watchers.of_account(number))
     }
 
     async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {

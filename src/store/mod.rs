@@ -10,6 +10,10 @@ mod memory;
 mod request_index;
 
 use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::ledger::{
     Account, AccountId, AccountState, Balance, Currency, Hold, HoldId, HoldState, LedgerId, Record,
@@ -129,6 +133,23 @@ pub struct HoldPage {
     pub holds: Vec<Hold>,
     /// The last hold that was looked at, unless this is the last page.
     pub next: Option<Sequence>,
+}
+
+/// Tells when there are new transactions.
+#[derive(Clone, Debug)]
+pub struct Changes(Arc<Notify>);
+
+impl Changes {
+    /// Tells what is notified of.
+    #[must_use]
+    pub fn new(notify: Arc<Notify>) -> Self {
+        Self(notify)
+    }
+
+    /// The next change after this future was first polled or enabled.
+    pub fn next(&self) -> Notified<'_> {
+        self.0.notified()
+    }
 }
 
 /// A record, and what later records say of it.
@@ -275,6 +296,17 @@ pub trait Store: Send + Sync + 'static {
         &self,
         query: &TransactionQuery,
     ) -> impl Future<Output = Result<Result<TransactionPage, Refusal>, Error>> + Send;
+
+    /// The newest record, which is durable by then.
+    fn head(&self) -> impl Future<Output = Result<Sequence, Error>> + Send;
+
+    /// Tells of new transactions of an account, or of the whole ledger; refused when the account does not
+    /// exist. What is new may not be durable yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::AccountNotFound`].
+    fn changes(&self, account_id: Option<&AccountId>) -> Result<Changes, Refusal>;
 
     /// The totals of one currency, or of every currency that has an account, by currency.
     fn totals(

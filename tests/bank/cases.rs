@@ -20,7 +20,8 @@ use std::sync::Arc;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankService;
 use bank::grpc::{Service, proto};
-use bank::store::Store;
+use bank::store::journal::VolatileJournal;
+use bank::store::{MemoryStore, Store};
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::Status;
@@ -34,7 +35,7 @@ use crate::support::{
 async fn on_the_bare_ledger() {
     for case in all() {
         let clock = ManualClock::new();
-        let bank = in_process(ReferenceStore::new(&clock));
+        let bank = Bank::OnReference(in_process(ReferenceStore::new(&clock)));
         check(&case, bank, &clock).await;
     }
 }
@@ -43,7 +44,7 @@ async fn on_the_bare_ledger() {
 async fn on_the_store_in_memory() {
     for case in all() {
         let clock = ManualClock::new();
-        let bank = in_process(memory_store(&clock));
+        let bank = Bank::InMemory(in_process(memory_store(&clock)));
         check(&case, bank, &clock).await;
     }
 }
@@ -59,18 +60,20 @@ async fn over_grpc() {
 
 /// Where a case runs.
 enum Bank {
-    InProcess(Box<dyn BankService>),
+    OnReference(Service<ReferenceStore>),
+    InMemory(Service<MemoryStore<VolatileJournal, ManualClock>>),
     OverGrpc(BankServiceClient<Channel>),
 }
 
-fn in_process(store: impl Store) -> Bank {
-    Bank::InProcess(Box::new(Service::new(Arc::new(store))))
+fn in_process<S: Store>(store: S) -> Service<S> {
+    Service::new(Arc::new(store))
 }
 
 macro_rules! call {
     ($bank:expr, $method:ident, $request:expr) => {
         match $bank {
-            Bank::InProcess(service) => service.$method(tonic::Request::new($request)).await,
+            Bank::OnReference(service) => service.$method(tonic::Request::new($request)).await,
+            Bank::InMemory(service) => service.$method(tonic::Request::new($request)).await,
             Bank::OverGrpc(client) => client.$method($request).await,
         }
         .map(tonic::Response::into_inner)

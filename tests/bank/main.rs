@@ -12,5 +12,6 @@ mod process;
 mod properties;
 mod races;
 mod statements;
+mod streams;
 mod support;
 mod wire;

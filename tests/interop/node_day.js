@@ -18,6 +18,7 @@ const { bank } = grpc.loadPackageDefinition(
     longs: String,
     enums: String,
     defaults: true,
+    oneofs: true,
   }),
 );
 const client = new bank.v1.BankService(process.argv[2], grpc.credentials.createInsecure());
@@ -107,6 +108,36 @@ async function main() {
     accountId: "b-node", asOfTime: deposit.transaction.createTime,
   });
   assert.equal(then.balance.posted, "1050");
+
+  // A batch, bulk load through a pipe, and both seen live.
+  const feed = client.WatchTransactions({ accountId: "b-node" });
+  const messages = feed[Symbol.asyncIterator]();
+  assert.equal((await messages.next()).value.transaction, null);
+  const operation = (amount) => ({ deposit: { accountId: "b-node", amount: money(amount) } });
+  const batch = await call("ExecuteBatch", { operations: [operation(1), operation(0)] });
+  assert.deepEqual(batch.results.map((one) => one.result), ["transaction", "error"]);
+  const pipe = client.ExecuteStream();
+  for (let number = 2; number <= 100; number += 1) {
+    pipe.write({ correlationId: String(number), operation: operation(number) });
+  }
+  pipe.end();
+  const made = [batch.results[0].transaction.transactionId];
+  let correlationId = 2;
+  for await (const answer of pipe) {
+    assert.equal(answer.correlationId, String(correlationId));
+    correlationId += 1;
+    made.push(answer.result.transaction.transactionId);
+  }
+  assert.equal(made.length, 100);
+  const seen = [];
+  while (seen.length < made.length) {
+    const { value } = await messages.next();
+    if (value.transaction) seen.push(value.transaction.transactionId);
+  }
+  assert.deepEqual(seen, made);
+  feed.on("error", () => {});
+  feed.cancel();
+  await call("Withdraw", { accountId: "b-node", amount: money((100 * 101) / 2) });
 
   assert.equal(detail(await refused("CloseAccount", { accountId: "b-node" }), "ErrorInfo").reason, "ACCOUNT_NOT_EMPTY");
   await call("Withdraw", { accountId: "b-node", amount: money(1000) });

@@ -39,6 +39,28 @@ def details_of(error):
     return details
 
 
+def check_streams(watch, stream, request_class, account_id, currency):
+    """Bulk load through a pipe, seen live: `watch` and `stream` do the two calls."""
+    feed = iter(watch(json_format.ParseDict({"accountId": account_id},
+                                            request_class("WatchTransactions")())))
+    assert not next(feed).HasField("transaction"), "the first message only says that it is alive"
+    kind = request_class("ExecuteStream")
+    steps = [{"correlationId": str(number), "operation": {"deposit": {
+        "accountId": account_id, "amount": {"currencyCode": currency, "minorUnits": str(number)}}}}
+        for number in range(0, 300)]
+    answers = list(stream(iter([json_format.ParseDict(step, kind()) for step in steps])))
+    assert [answer.correlation_id for answer in answers] == list(range(0, 300))
+    # A deposit of 0 is refused in its place, and the others go through.
+    assert answers[0].result.error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0], answers[0]
+    made = [answer.result.transaction.transaction_id for answer in answers[1:]]
+    seen = []
+    while len(seen) < len(made):
+        message = next(feed)
+        if message.HasField("transaction"):
+            seen.append(message.transaction.transaction_id)
+    assert seen == made, "the feed has what was made, once and in order"
+
+
 def check_health(channel):
     health = health_pb2_grpc.HealthStub(channel)
     for service in ("", "bank.v1.BankService"):

@@ -24,19 +24,27 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
     assert SERVICE in database.get_services(), database.get_services()
     service = DescriptorPool(database).FindServiceByName(SERVICE)
 
-    def send(method, message):
-        described = service.FindMethodByName(method)
-        unary = channel.unary_unary(
-            f"/{SERVICE}/{method}",
-            request_serializer=type(message).SerializeToString,
-            response_deserializer=GetMessageClass(described.output_type).FromString,
-        )
-        return unary(message, timeout=10)
+    def request_class(method):
+        return GetMessageClass(service.FindMethodByName(method).input_type)
 
-    call = python_grpc.caller(
-        send, lambda method: GetMessageClass(service.FindMethodByName(method).input_type)
+    def caller_of(method, kind):
+        return kind(
+            f"/{SERVICE}/{method}",
+            request_serializer=request_class(method).SerializeToString,
+            response_deserializer=GetMessageClass(
+                service.FindMethodByName(method).output_type
+            ).FromString,
+        )
+
+    def send(method, message):
+        return caller_of(method, channel.unary_unary)(message, timeout=10)
+
+    day.spend(python_grpc.caller(send, request_class), "PYREFL/2")
+    python_grpc.check_streams(
+        caller_of("WatchTransactions", channel.unary_stream),
+        caller_of("ExecuteStream", channel.stream_stream),
+        request_class, "a-pyrefl-2", "PYREFL/2",
     )
-    day.spend(call, "PYREFL/2")
 
     # The package version of a message is no part of its bytes.
     v1 = channel.stream_stream(

@@ -223,11 +223,12 @@ impl State {
         }
         self.entries.resize_with(self.books.account_count(), Vec::new);
         if let Some(posting) = record.posting() {
-            for id in [&posting.movement.from, &posting.movement.to] {
-                if let Some(number) = self.books.number(id) {
-                    self.entries[number].push(record.sequence);
-                }
+            let sides = [&posting.movement.from, &posting.movement.to];
+            let numbers = sides.map(|id| self.books.number(id));
+            for number in numbers.into_iter().flatten() {
+                self.entries[number].push(record.sequence);
             }
+            self.watchers.wake(numbers.into_iter().flatten());
         }
     }
 }

@@ -11,8 +11,8 @@ use bank::ledger::{
     Sequence, Time, Totals, Turn, decide,
 };
 use bank::store::{
-    AccountPage, AccountQuery, AccountView, BatchRefused, Cursor, EachAnswer, Error, Executed,
-    HoldPage, HoldQuery, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
+    AccountPage, AccountQuery, AccountView, BatchRefused, Changes, Cursor, EachAnswer, Error,
+    Executed, HoldPage, HoldQuery, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
     TransactionQuery,
 };
 
@@ -286,6 +286,18 @@ impl Store for ReferenceStore {
             };
             state.records.iter().find(is_it).cloned().map(|record| state.link(record))
         }))
+    }
+
+    async fn head(&self) -> Result<Sequence, Error> {
+        Ok(self.with(|state| Sequence::new(state.records.len() as u64)))
+    }
+
+    /// It is polled in tests only; nobody waits for it.
+    fn changes(&self, account_id: Option<&AccountId>) -> Result<Changes, Refusal> {
+        self.with(|state| match account_id {
+            Some(id) if state.books.number(id).is_none() => Err(not_found(id)),
+            Some(_) | None => Ok(Changes::new(std::sync::Arc::default())),
+        })
     }
 
     async fn transactions(

@@ -1,0 +1,49 @@
+//! Who waits for new transactions: of one account, or of the whole ledger.
+//!
+//! **Invariant:** a writer wakes only those that wait for what it wrote, and hands them nothing: they read
+//! for themselves from where they are, so that nobody is ever buffered for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Notify;
+
+use crate::ledger::AccountNumber;
+use crate::store::Changes;
+
+#[derive(Debug, Default)]
+pub(super) struct Watchers {
+    ledger: Arc<Notify>,
+    accounts: HashMap<AccountNumber, Weak<Notify>>,
+}
+
+impl Watchers {
+    /// Tells of every new transaction.
+    pub(super) fn of_ledger(&self) -> Changes {
+        Changes::new(self.ledger.clone())
+    }
+
+    /// Tells of every new transaction with an entry on an account.
+    pub(super) fn of_account(&mut self, number: AccountNumber) -> Changes {
+        self.accounts.retain(|_, waiting| waiting.strong_count() > 0);
+        let waiting = self.accounts.get(&number).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let waiting = Arc::default();
+            self.accounts.insert(number, Arc::downgrade(&waiting));
+            waiting
+        });
+        Changes::new(waiting)
+    }
+
+    /// Wakes whoever waits for a transaction with entries on these accounts.
+    pub(super) fn wake(&self, numbers: impl IntoIterator<Item = AccountNumber>) {
+        self.ledger.notify_waiters();
+        if self.accounts.is_empty() {
+            return;
+        }
+        for number in numbers {
+            if let Some(waiting) = self.accounts.get(&number).and_then(Weak::upgrade) {
+                waiting.notify_waiters();
+            }
+        }
+    }
+}
