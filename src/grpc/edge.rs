@@ -62,8 +62,10 @@ where
                 Ok(Ok(response)) => response,
             },
         };
-        // An error comes as headers alone; whatever else has come so far is well.
-        outcome.is(code_in(response.headers()).unwrap_or(Code::Ok));
+        // An error comes as headers alone. Everything else ends with trailers, or is cancelled.
+        if let Some(code) = code_in(response.headers()) {
+            outcome.is(code);
+        }
         let body = |inner| CallBody {
             inner,
             outcome,

@@ -196,6 +196,12 @@ fn every_call_is_logged_without_its_content() {
         };
         client.deposit(request).await.expect("it is posted");
         client.withdraw(withdraw("alice", 987_654_322, "USD")).await.expect_err("it is too much");
+        let request = proto::WatchTransactionsRequest::default();
+        let mut feed = client.watch_transactions(request).await.expect("it begins").into_inner();
+        feed.message().await.expect("it goes on").expect("it goes on");
+        // Whoever leaves a stream ends it.
+        drop(feed);
+        client.deposit(deposit("alice", 1, "USD")).await.expect("it is posted");
     });
     bank_process.signal(Signal::TERM);
     let (code, log) = bank_process.end();
@@ -208,6 +214,7 @@ fn every_call_is_logged_without_its_content() {
         .iter()
         .map(|call| (call["method"].as_str(), call["code"].as_str(), call["request_id"].as_str()))
         .collect();
+    let (told, rest) = told.split_at(3);
     assert_eq!(
         told,
         [
@@ -216,6 +223,12 @@ fn every_call_is_logged_without_its_content() {
             (Some("bank.v1.BankService/Withdraw"), Some("FAILED_PRECONDITION"), None),
         ]
     );
+    // Which of these two comes first is up to the server's tasks.
+    let feed =
+        rest.iter().find(|(method, _, _)| *method == Some("bank.v1.BankService/WatchTransactions"));
+    let ends = [Some("CANCELLED"), Some("UNAVAILABLE")];
+    assert!(feed.is_some_and(|(_, code, _)| ends.contains(code)), "{rest:?}");
+    assert_eq!(rest.len(), 2);
     assert!(calls.iter().all(|call| call["duration_us"].is_u64()));
     let text = log.join("\n");
     for content in ["secret", "98765432", "alice"] {
