@@ -62,7 +62,7 @@ pub enum Refusal {
     AccountNotEmpty { account_id: AccountId, posted: i64, held: i64 },
     /// The account can't pay so much.
     #[error(
-        "account {account_id} has {available} available in minor units of {currency}, not {}",
+        "account {account_id} has {available} minor units of {currency} available, not {}",
         requested.minor_units()
     )]
     InsufficientFunds {

@@ -9,7 +9,8 @@ use bank::ledger::{
     Request, RequestId, Sequence, Time, TransactionId, TransactionType,
 };
 use bank::store::{
-    AccountQuery, AccountView, Cursor, HoldFilter, HoldQuery, RecordKey, Store, TransactionQuery,
+    AccountQuery, AccountView, Cursor, Executed, HoldFilter, HoldQuery, RecordKey, Store,
+    TransactionQuery,
 };
 use proptest::prelude::*;
 
@@ -49,10 +50,12 @@ async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 let expected = reference.execute(request.clone()).await;
                 let came = store.execute(request.clone()).await;
                 prop_assert_eq!(&came, &expected);
-                let replayed = came.ok().and_then(Result::ok).map(|executed| {
+                let executed = came.ok().and_then(Result::ok);
+                if let Some(executed) = &executed {
                     check_limits(&executed.record);
-                    executed.replayed
-                });
+                    check_sides(&store, executed).await?;
+                }
+                let replayed = executed.map(|executed| executed.replayed);
                 if request.id.is_some() && replayed.is_some() {
                     let again = store.execute(request.clone()).await;
                     prop_assert_eq!(&again, &reference.execute(request).await);
@@ -105,6 +108,19 @@ fn check_limits(record: &bank::ledger::Record) {
     {
         assert!(posting.from_balance.available() >= 0, "{record:?}");
     }
+}
+
+/// What a record says that a posting left on its sides is what is read right after it, held included.
+async fn check_sides<S: Store>(store: &S, executed: &Executed) -> Result<(), TestCaseError> {
+    let Some(posting) = executed.record.posting().filter(|_| !executed.replayed) else {
+        return Ok(());
+    };
+    let movement = &posting.movement;
+    for (id, left) in [(&movement.from, posting.from_balance), (&movement.to, posting.to_balance)] {
+        let view = store.account(id).await.expect("it can be read").expect("it has an entry");
+        prop_assert_eq!(view.account.balance, left, "{}", id);
+    }
+    Ok(())
 }
 
 /// The totals of the store, kept as it goes, are those of the reference, added up anew; and they add up
