@@ -20,15 +20,7 @@ use tower::{Service, ServiceExt};
 
 use super::deadline;
 use super::observe::{CallLog, Outcome};
-use super::proto::bank_service_server::SERVICE_NAME;
 use super::status::{Error, Violations, is_unreadable};
-
-/// Whether a path is of `bank.v1.BankService`, and not of health or reflection.
-pub(super) fn is_bank_call(path: &str) -> bool {
-    path.strip_prefix('/')
-        .and_then(|path| path.strip_prefix(SERVICE_NAME))
-        .is_some_and(|rest| rest.starts_with('/'))
-}
 
 /// Serves one call by the given routes, until it answers, its time is up, or the caller leaves.
 ///
@@ -47,7 +39,7 @@ where
     R: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
     let call = CallLog::begin(request.uri().path());
-    let is_bank_call = is_bank_call(request.uri().path());
+    let is_bank_call = call.is_of_the_bank();
     let mut outcome = Outcome::of(call.clone());
     request.extensions_mut().insert(call);
 

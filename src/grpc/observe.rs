@@ -10,7 +10,7 @@ use tonic::Code;
 
 use crate::ledger::RequestId;
 
-use super::edge::is_bank_call;
+use super::proto::bank_service_server::SERVICE_NAME;
 
 /// What is known of a call while it runs.
 #[derive(Debug)]
@@ -30,6 +30,12 @@ impl CallLog {
         })
     }
 
+    /// Whether it is of `bank.v1.BankService`, and not of health or reflection.
+    pub(super) fn is_of_the_bank(&self) -> bool {
+        let path = self.path.strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
+        path.is_some_and(|rest| rest.starts_with('/'))
+    }
+
     /// Notes the client's name for the request.
     pub(super) fn note_request_id(&self, id: &RequestId) {
         self.request_id.get_or_init(|| id.clone());
@@ -40,7 +46,7 @@ impl CallLog {
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let request_id = self.request_id.get().map(RequestId::as_str);
         let code = name(code);
-        if is_bank_call(&self.path) {
+        if self.is_of_the_bank() {
             tracing::info!(method, code, duration_us, request_id, "call");
         } else {
             tracing::debug!(method, code, duration_us, request_id, "call");
