@@ -60,8 +60,8 @@ pub(super) fn balance(currency: &Currency, balance: &Balance, time: Time) -> pro
 }
 
 /// The balance of a moment in the past: what was held and available then is not kept.
-pub(super) fn past_balance(past: &PastBalance, time: Time) -> proto::Balance {
-    proto::Balance { held: 0, available: 0, ..balance(&past.currency, &past.balance, time) }
+pub(super) fn past_balance(past: &PastBalance) -> proto::Balance {
+    proto::Balance { held: 0, available: 0, ..balance(&past.currency, &past.balance, past.time) }
 }
 
 /// The account that a mutation left.

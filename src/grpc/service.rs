@@ -12,7 +12,7 @@ use crate::store::{BatchRefused, Executed, RecordKey, Store};
 use super::observe::CallLog;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
-use super::status::{Error, NoTransactionOf, Violations, is_unreadable, row};
+use super::status::{Became, Error, NoTransactionOf, Violations, is_unreadable, row};
 use super::{parse, proto, render, watch};
 
 /// How many operations of a stream are executed together, at the most.
@@ -174,7 +174,7 @@ impl<S: Store> Service<S> {
             }
             Some(time) => {
                 let past = self.store.balance_at(&id, time).await??;
-                render::past_balance(&past, time)
+                render::past_balance(&past)
             }
         };
         Ok(proto::GetBalanceResponse { balance: Some(balance) })
@@ -198,9 +198,10 @@ impl<S: Store> Service<S> {
                 }),
                 RecordKey::RequestId(request_id) => Error::NoTransactionOf(NoTransactionOf {
                     request_id,
-                    refused_with: other
-                        .and_then(|linked| linked.record.outcome.err())
-                        .map(|refusal| row(&refusal).1),
+                    became: other.map_or(Became::Unknown, |linked| match linked.record.outcome {
+                        Err(refusal) => Became::Refused(row(&refusal).1),
+                        Ok(_) => Became::Done(linked.record.request.command.method()),
+                    }),
                 }),
             }),
         }

@@ -41,11 +41,22 @@ pub(super) enum Error {
     Store(store::Error),
 }
 
-/// A request that made no transaction, or never came; with the reason, when it was refused.
+/// A request that made no transaction, or never came.
 #[derive(Debug)]
 pub(super) struct NoTransactionOf {
     pub(super) request_id: RequestId,
-    pub(super) refused_with: Option<&'static str>,
+    pub(super) became: Became,
+}
+
+/// What became of a request that made no transaction.
+#[derive(Debug)]
+pub(super) enum Became {
+    /// It never came.
+    Unknown,
+    /// It was refused, for this reason.
+    Refused(&'static str),
+    /// It did what this method does, which is no transaction.
+    Done(&'static str),
 }
 
 impl From<Violations> for Error {
@@ -252,11 +263,16 @@ fn no_transaction_of(missing: &NoTransactionOf) -> Status {
     const REASON: &str = "TRANSACTION_NOT_FOUND";
     let id = missing.request_id.as_str().to_owned();
     let mut metadata = vec![("request_id", id.clone())];
-    let message = if let Some(reason) = missing.refused_with {
-        metadata.push(("refused_with", reason.to_owned()));
-        format!("request {id} was refused with {reason}: it made no transaction")
-    } else {
-        format!("no transaction was made by a request {id}")
+    let message = match missing.became {
+        Became::Unknown => format!("there was no request {id}"),
+        Became::Refused(reason) => {
+            metadata.push(("refused_with", reason.to_owned()));
+            format!("request {id} was refused with {reason}: it made no transaction")
+        }
+        Became::Done(method) => {
+            metadata.push(("done_by", method.to_owned()));
+            format!("request {id} was done by {method}, which made no transaction")
+        }
     };
     let details = resource(info(REASON, metadata), "Transaction", &id, &message);
     Status::with_error_details(Code::NotFound, message, details)
@@ -290,6 +306,9 @@ fn resource(mut details: ErrorDetails, kind: &str, name: &str, description: &str
     details.set_resource_info(format!("{DOMAIN}.{kind}"), name, "", description);
     details
 }
+
+/// How many violations of one request are told: more than any request but a batch can have.
+const MAX_VIOLATIONS: usize = 20;
 
 /// In place of a field's value: it is wrong, and that is noted among the [`Violations`].
 #[derive(Clone, Copy, Debug)]
@@ -337,7 +356,14 @@ impl Violations {
         violations.into_status()
     }
 
-    fn into_status(self) -> Status {
+    /// A status travels in headers, which clients limit to 8 KiB or so: a batch with thousands of wrong
+    /// fields is told the first ones, and how many more there are.
+    fn into_status(mut self) -> Status {
+        let more = self.0.len().saturating_sub(MAX_VIOLATIONS);
+        self.0.truncate(MAX_VIOLATIONS);
+        if more > 0 {
+            self.add("", &format!("{more} more violations are not listed"));
+        }
         let message = self
             .0
             .iter()

@@ -24,8 +24,8 @@ use super::{proto, render};
 /// every 15 seconds.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// How many records a reader that had caught up may fall behind. What it misses costs nothing to keep;
-/// but one that will never catch up should know.
+/// How many records a reader that had caught up, and has more than a page waiting for it, may fall behind.
+/// What it misses costs nothing to keep; but one that will never catch up should know.
 const MAX_LAG: u64 = 65_536;
 
 const PAGE_SIZE: usize = 256;
@@ -93,10 +93,6 @@ impl<S: Store> Watcher<S> {
     /// Reads on; tells whether that was all there is.
     async fn read_page(&mut self) -> Result<bool, Error> {
         let head = self.store.head().await?;
-        let lag = head.number().saturating_sub(self.read.number());
-        if self.has_caught_up && lag > MAX_LAG {
-            return Err(Error::WatcherTooSlow);
-        }
         let query = TransactionQuery {
             account_id: self.watch.account_id.clone(),
             start_time: None,
@@ -108,6 +104,10 @@ impl<S: Store> Watcher<S> {
         };
         let page = self.store.transactions(&query).await??;
         self.read = page.next.map_or(head, |cursor| cursor.after);
+        let lag = head.number().saturating_sub(self.read.number());
+        if self.has_caught_up && lag > MAX_LAG && !page.records.is_empty() {
+            return Err(Error::WatcherTooSlow);
+        }
         self.page = page.records.into();
         self.has_caught_up |= page.next.is_none();
         Ok(page.next.is_none())

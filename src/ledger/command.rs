@@ -187,6 +187,25 @@ pub enum Command {
 }
 
 impl Command {
+    /// The RPC that asks for it.
+    #[must_use]
+    pub fn method(&self) -> &'static str {
+        match self {
+            Self::CreateAccount { .. } => "CreateAccount",
+            Self::UpdateAccount { .. } => "UpdateAccount",
+            Self::FreezeAccount { .. } => "FreezeAccount",
+            Self::UnfreezeAccount { .. } => "UnfreezeAccount",
+            Self::CloseAccount { .. } => "CloseAccount",
+            Self::Deposit { .. } => "Deposit",
+            Self::Withdraw { .. } => "Withdraw",
+            Self::Transfer { .. } => "Transfer",
+            Self::PlaceHold { .. } => "PlaceHold",
+            Self::CaptureHold { .. } => "CaptureHold",
+            Self::ReleaseHold { .. } => "ReleaseHold",
+            Self::ReverseTransaction { .. } => "ReverseTransaction",
+        }
+    }
+
     /// The movement that it asks for, if it says by itself what is to move.
     #[must_use]
     pub fn movement(&self) -> Option<Movement> {

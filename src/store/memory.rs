@@ -96,10 +96,12 @@ impl State {
         (1..=self.last_sequence.number()).contains(&sequence.number())
     }
 
-    /// Adds what later records say of it.
-    fn link(&self, record: Record) -> LinkedRecord {
-        let reversed_by = self.books.reversals_of(record.sequence).to_vec();
-        LinkedRecord { record, reversed_by }
+    /// Adds what later records, up to one that will be durable when this is shown, say of it.
+    fn link(&self, record: Record, until: Sequence) -> LinkedRecord {
+        let reversals = self.books.reversals_of(record.sequence);
+        let known = &reversals[..reversals.partition_point(|reversal| *reversal <= until)];
+        let newest = &known[known.len().saturating_sub(LinkedRecord::MAX_REVERSALS)..];
+        LinkedRecord { record, reversed_by: newest.to_vec() }
     }
 }
 
@@ -173,7 +175,7 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
                 RecordKey::Sequence(sequence) => Some(self.journal.read(*sequence)?),
                 RecordKey::RequestId(id) => self.record_of(state, id)?,
             };
-            Ok(record.map(|record| state.link(record)))
+            Ok(record.map(|record| state.link(record, state.last_sequence)))
         })
         .await
     }

@@ -157,8 +157,13 @@ impl Changes {
 pub struct LinkedRecord {
     /// The record.
     pub record: Record,
-    /// The records of its reversals, in order.
+    /// The records of its reversals, in order: the newest of them, when there are very many.
     pub reversed_by: Vec<Sequence>,
+}
+
+impl LinkedRecord {
+    /// How many reversals are told of, at the most: anyone may move a million back in steps of 1.
+    pub const MAX_REVERSALS: usize = 100;
 }
 
 /// How to find a record.
@@ -214,6 +219,8 @@ pub struct PastBalance {
     pub currency: Currency,
     /// The balance after the last entry at or before the moment.
     pub balance: Balance,
+    /// The moment: the one asked for, or the present if that is earlier.
+    pub time: Time,
 }
 
 /// Keeps the books.

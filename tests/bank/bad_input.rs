@@ -335,6 +335,16 @@ async fn batches_of_none_and_of_too_many() {
         let request = proto::ExecuteBatchRequest { operations, atomic };
         assert_invalid(client.execute_batch(request).await, &["operations"]);
     }
+    // All of them wrong: the first are told, and it still fits into what clients take for headers.
+    let operations = vec![operation(deposit("alice", 0, "USD")); 8192];
+    let request = proto::ExecuteBatchRequest { operations, atomic: true };
+    let status = client.execute_batch(request).await.expect_err("all are wrong");
+    let details = Details::of(&status);
+    let fields = details.violated_fields();
+    assert_eq!(fields.len(), 21, "{fields:?}");
+    assert!(fields.contains(&"operations[19].deposit.amount.minor_units"), "{fields:?}");
+    assert!(status.message().ends_with("8172 more violations are not listed"), "{status:?}");
+    assert!(status.details().len() < 6_000);
     assert_untouched(&mut client).await;
 
     let operations = vec![operation(deposit("alice", 1, "USD")); 8192];

@@ -78,8 +78,8 @@ async fn results_come_in_the_order_of_the_operations() {
         [
             "0 false",
             "INSUFFICIENT_FUNDS ",
-            "INVALID_REQUEST deposit.account_id,deposit.amount.minor_units",
-            "INVALID_REQUEST operation",
+            "INVALID_REQUEST operation.deposit.account_id,operation.deposit.amount.minor_units",
+            "INVALID_REQUEST operation.operation",
             "105 false",
             "105 true",
         ]
@@ -390,6 +390,26 @@ async fn a_feed_tells_only_what_is_durable() {
 
 /// A reader that had caught up and then falls too far behind is ended; one that is still reading up from
 /// an old token is not.
+/// Whatever others do meanwhile, a reader that takes what there is for it is never too slow.
+#[tokio::test(start_paused = true)]
+async fn a_prompt_reader_of_a_quiet_account_is_not_too_slow() {
+    let store = with_alice().await;
+    store.execute(plain(open("bob", 0))).await.expect("it answers").expect("it opens");
+    let service = Service::new(store.clone());
+    let request = tonic::Request::new(watch("bob", ""));
+    let mut feed = service.watch_transactions(request).await.expect("it begins").into_inner();
+    feed.next().await.expect("it begins").expect("it begins");
+    for _ in 0..2 {
+        for _ in 0..9 {
+            store.execute_each(vec![plain(put("alice", 1)); 8_000]).await.expect("it answers");
+        }
+        feed.next().await.expect("it goes on").expect("a heartbeat");
+        store.execute(plain(put("bob", 1))).await.expect("it answers").expect("it is posted");
+        let (transaction, _) = next_transaction(&mut feed).await;
+        assert_eq!(transaction.to_account_id, "bob");
+    }
+}
+
 #[tokio::test]
 async fn a_reader_that_is_too_slow_is_ended_and_resumes() {
     let store = with_alice().await;

@@ -185,5 +185,6 @@ pub(in crate::grpc) fn streamed_operation(
     request: &proto::ExecuteStreamRequest,
 ) -> Result<Request, Violations> {
     let unset = proto::Operation::default();
-    operation(request.operation.as_ref().unwrap_or(&unset)).map_err(|(kind, it)| it.within(kind))
+    operation(request.operation.as_ref().unwrap_or(&unset))
+        .map_err(|(kind, it)| it.within(&format!("operation.{kind}")))
 }

@@ -75,7 +75,7 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         state: &mut State,
         requests: Vec<Request>,
     ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
-        let before = (state.last_sequence, state.last_time);
+        let before = state.last_sequence;
         let mut pending = Pending::default();
         let mut answers = Vec::with_capacity(requests.len());
         for (index, request) in requests.into_iter().enumerate() {
@@ -83,7 +83,8 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
                 Ok(executed) => answers.push(executed),
                 Err(failure) => {
                     state.take_back(&pending.records);
-                    (state.last_sequence, state.last_time) = before;
+                    // The time stays: it has been used to see which holds have expired.
+                    state.last_sequence = before;
                     return self.fail(state, failure).map(Err);
                 }
             }

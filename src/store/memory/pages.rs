@@ -44,11 +44,13 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         id: &AccountId,
         time: Time,
     ) -> Result<(Result<PastBalance, Refusal>, Sequence), Error> {
-        let (found, last) = {
-            let state = self.lock();
-            let standing = state.books.account(id, state.last_time);
+        let (found, last, time) = {
+            let mut state = self.lock();
+            // What is yet to come can't be told: the answer is of the present at the latest.
+            let time = time.min(state.present(&self.clock));
+            let standing = state.books.account(id, time);
             let currency = standing.map(|standing| standing.account.currency.clone());
-            (currency.zip(state.books.number(id)), state.last_sequence)
+            (currency.zip(state.books.number(id)), state.last_sequence, time)
         };
         let Some((currency, number)) = found else { return Ok((Err(not_found(id)), last)) };
         let later = self.first_at_or_after(time.next(), last)?;
@@ -64,7 +66,7 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
                 Error::Damaged { sequence, cause: format!("it has no entry on account {id}") }
             })?,
         };
-        Ok((Ok(PastBalance { currency, balance }), last))
+        Ok((Ok(PastBalance { currency, balance, time }), last))
     }
 
     pub(super) fn page_of_transactions(
@@ -83,7 +85,7 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
             Some((id, None)) => return Ok((Err(not_found(id)), last)),
             Some((_, Some(number))) => self.lock().candidates(number, &range, query),
         };
-        let page = self.read_page(candidates, query, until)?;
+        let page = self.read_page(candidates, query, until, last)?;
         Ok((Ok(page), last))
     }
 
@@ -113,13 +115,14 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         candidates: Candidates,
         query: &TransactionQuery,
         until: Sequence,
+        last: Sequence,
     ) -> Result<TransactionPage, Error> {
         let mut records = Vec::new();
         let mut last_looked_at = None;
         for (looked_at, sequence) in candidates.in_order(query.oldest_first).enumerate() {
             if records.len() == query.page_size || looked_at == RECORDS_PER_PAGE {
                 let next = last_looked_at.map(|after| Cursor { after, until });
-                return Ok(TransactionPage { records: self.link(records), next });
+                return Ok(TransactionPage { records: self.link(records, last), next });
             }
             last_looked_at = Some(sequence);
             let record = self.journal.read(sequence)?;
@@ -130,13 +133,13 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
                 records.push(record);
             }
         }
-        Ok(TransactionPage { records: self.link(records), next: None })
+        Ok(TransactionPage { records: self.link(records, last), next: None })
     }
 
-    /// Adds what later records say of them.
-    fn link(&self, records: Vec<Record>) -> Vec<LinkedRecord> {
+    /// Adds what later records, up to the last that the page waits for, say of them.
+    fn link(&self, records: Vec<Record>, last: Sequence) -> Vec<LinkedRecord> {
         let state = self.lock();
-        records.into_iter().map(|record| state.link(record)).collect()
+        records.into_iter().map(|record| state.link(record, last)).collect()
     }
 }
 

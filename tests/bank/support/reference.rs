@@ -93,11 +93,12 @@ impl State {
         let mut answers = Vec::new();
         for (index, request) in requests.into_iter().enumerate() {
             let known = self.records.len();
+            let seen_time = self.last_time();
             match self.execute(request.clone(), now) {
                 Ok(executed) => answers.push(executed),
                 Err(refusal) => {
                     let is_new = self.records.len() > known;
-                    *self = copy;
+                    *self = Self { seen_time, ..copy };
                     if is_new {
                         let sequence = Sequence::new(self.records.len() as u64 + 1);
                         let time = self.last_time().map_or(now, |last| last.next().max(now));
@@ -115,7 +116,10 @@ impl State {
     fn link(&self, record: Record) -> LinkedRecord {
         use bank::ledger::Change;
         let reverses = |other: &&Record| matches!(&other.outcome, Ok(Change::Reversed { original, .. }) if *original == record.sequence);
-        let reversed_by = self.records.iter().filter(reverses).map(|it| it.sequence).collect();
+        let reversals = self.records.iter().filter(reverses).map(|it| it.sequence);
+        let mut newest: Vec<Sequence> = reversals.rev().take(LinkedRecord::MAX_REVERSALS).collect();
+        newest.reverse();
+        let reversed_by = newest;
         LinkedRecord { record, reversed_by }
     }
 
@@ -264,7 +268,9 @@ impl Store for ReferenceStore {
         id: &AccountId,
         time: Time,
     ) -> Result<Result<PastBalance, Refusal>, Error> {
+        let now = self.clock.now();
         Ok(self.with(|state| {
+            let time = time.min(state.see_time(now));
             let standing = state.books.account(id, time).ok_or_else(|| not_found(id))?;
             let currency = standing.account.currency.clone();
             let balance = state
@@ -274,7 +280,7 @@ impl Store for ReferenceStore {
                 .filter_map(|record| record.balance_of(id))
                 .last()
                 .unwrap_or_else(Balance::default);
-            Ok(PastBalance { currency, balance })
+            Ok(PastBalance { currency, balance, time })
         }))
     }
 
