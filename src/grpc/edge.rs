@@ -22,6 +22,34 @@ use super::deadline;
 use super::observe::{CallLog, Outcome};
 use super::status::{Error, Violations, is_unreadable};
 
+/// When a call that goes on must end. A handler that takes in work as it goes watches for it by itself, so
+/// that nothing is done whose result is never told; any other stream is cut off.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    draining: CancellationToken,
+    deadline: Option<Instant>,
+}
+
+impl Ending {
+    /// Waits until the call must end, and tells why.
+    pub(super) async fn reached(&self) -> Error {
+        let deadline = async {
+            match self.deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.draining.cancelled() => Error::Draining,
+            () = deadline => Error::DeadlineExceeded,
+        }
+    }
+}
+
+/// Marks the response of a handler that watches for its ending by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EndsItself;
+
 /// Serves one call by the given routes, until it answers, its time is up, or the caller leaves.
 ///
 /// # Errors
@@ -45,6 +73,7 @@ where
 
     let admitted = admit(&request, is_bank_call, &draining);
     let deadline = admitted.as_ref().ok().copied().flatten();
+    request.extensions_mut().insert(Ending { draining: draining.clone(), deadline });
     async move {
         let response = match admitted {
             Err(error) => Status::from(error).into_http(),
@@ -58,8 +87,10 @@ where
         if let Some(code) = code_in(response.headers()) {
             outcome.is(code);
         }
+        let ends_itself = response.extensions().get::<EndsItself>().is_some();
         let body = |inner| CallBody {
             inner,
+            ends_itself,
             outcome,
             draining,
             drained: None,
@@ -116,6 +147,7 @@ pin_project! {
     pub struct CallBody {
         #[pin]
         inner: Body,
+        ends_itself: bool,
         outcome: Outcome,
         draining: CancellationToken,
         drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
@@ -141,7 +173,8 @@ impl http_body::Body for CallBody {
         if let Poll::Ready(frame) = this.inner.poll_frame(context) {
             let is_data = matches!(&frame, Some(Ok(frame)) if frame.is_data());
             // A stream of ours that always has more to send ends as well; health is told to the last.
-            if is_data && *this.has_data && *this.is_bank_call && this.draining.is_cancelled() {
+            let must_end = *this.is_bank_call && !*this.ends_itself;
+            if is_data && *this.has_data && must_end && this.draining.is_cancelled() {
                 *this.is_cut = true;
                 return cut(this.outcome, Error::Draining);
             }
@@ -156,6 +189,9 @@ impl http_body::Body for CallBody {
                 None => {}
             }
             return Poll::Ready(frame);
+        }
+        if *this.ends_itself {
+            return Poll::Pending;
         }
         let drained =
             this.drained.get_or_insert_with(|| Box::pin(this.draining.clone().cancelled_owned()));

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::ledger::{self, Refusal, TransactionId};
 use crate::store::{BatchRefused, Executed, RecordKey, Store};
 
+use super::edge::{Ending, EndsItself};
 use super::observe::CallLog;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
@@ -445,6 +446,19 @@ impl<S: Store> Service<S> {
     }
 }
 
+/// What has arrived next, unless the call must end: then nothing more is taken in.
+async fn next_unless_ending<T>(
+    arriving: &mut (impl Stream<Item = T> + Unpin),
+    ending: Option<&Ending>,
+) -> Result<Option<T>, Error> {
+    let Some(ending) = ending else { return Ok(arriving.next().await) };
+    tokio::select! {
+        biased;
+        error = ending.reached() => Err(error),
+        arrived = arriving.next() => Ok(arrived),
+    }
+}
+
 /// One method of the generated trait: takes the message out of its envelope, and puts the answer, or
 /// the status of what went wrong, into one.
 macro_rules! methods {
@@ -474,17 +488,28 @@ macro_rules! methods {
                 request: Request<Streaming<proto::ExecuteStreamRequest>>,
             ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
                 let service = Self { store: self.store.clone() };
+                let ending = request.extensions().get::<Ending>().cloned();
+                let arriving = request.into_inner().ready_chunks(MAX_ARRIVED);
                 // Nothing is taken in before the results of what came before were wanted, so a client
                 // that does not read is not read from.
-                let results = request
-                    .into_inner()
-                    .ready_chunks(MAX_ARRIVED)
-                    .then(move |arrived| {
-                        let service = Self { store: service.store.clone() };
-                        async move { service.execute_arrived(arrived).await }
-                    })
-                    .flat_map(stream::iter);
-                Ok(Response::new(Box::pin(results)))
+                let results = stream::unfold(Some(arriving), move |arriving| {
+                    let service = Self { store: service.store.clone() };
+                    let ending = ending.clone();
+                    async move {
+                        let mut arriving = arriving?;
+                        match next_unless_ending(&mut arriving, ending.as_ref()).await {
+                            Err(error) => Some((vec![Err(Status::from(error))], None)),
+                            Ok(None) => None,
+                            Ok(Some(arrived)) => {
+                                Some((service.execute_arrived(arrived).await, Some(arriving)))
+                            }
+                        }
+                    }
+                })
+                .flat_map(stream::iter);
+                let mut response = Response::new(Box::pin(results) as Self::ExecuteStreamStream);
+                response.extensions_mut().insert(EndsItself);
+                Ok(response)
             }
 
             type WatchTransactionsStream = Messages<proto::WatchTransactionsResponse>;

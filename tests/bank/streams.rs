@@ -98,6 +98,15 @@ impl Pipe {
         frames: Vec<Vec<u8>>,
         draining: CancellationToken,
     ) -> Self {
+        Self::open_for(store, frames, draining, "1H").await
+    }
+
+    async fn open_for<S: Store>(
+        store: &Arc<S>,
+        frames: Vec<Vec<u8>>,
+        draining: CancellationToken,
+        timeout: &str,
+    ) -> Self {
         let taken = Arc::new(AtomicUsize::new(0));
         let count = taken.clone();
         let frames = tokio_stream::iter(frames).map(move |frame| {
@@ -106,6 +115,7 @@ impl Pipe {
         });
         let request = http::Request::post("http://bank/bank.v1.BankService/ExecuteStream")
             .header("content-type", "application/grpc")
+            .header("grpc-timeout", timeout)
             .body(Body::new(StreamBody::new(frames)))
             .expect("it is well formed");
         let service = BankServiceServer::new(Service::new(store.clone()));
@@ -169,16 +179,47 @@ async fn an_unreadable_message_ends_the_pipe_after_what_came_before() {
     assert_eq!(alice.expect("it answers").expect("it is there").account.balance.posted, 9);
 }
 
+/// The pipe ends when the server drains, and whatever was executed by then has had its result.
 #[tokio::test]
-async fn a_pipe_that_never_ends_ends_when_the_server_drains() {
+async fn a_draining_pipe_tells_all_that_it_has_done() {
     let store = with_alice().await;
     let draining = CancellationToken::new();
     let mut pipe = Pipe::open(&store, deposits(50_000), draining.clone()).await;
-    pipe.answers.frame().await.expect("there is more").expect("it is whole");
+    let mut answers = Vec::new();
+    let first = pipe.answers.frame().await.expect("there is more").expect("it is whole");
+    answers.extend_from_slice(first.data_ref().expect("it is data"));
     draining.cancel();
+    let status = loop {
+        let frame = pipe.answers.frame().await.expect("it ends").expect("it is whole");
+        match frame.trailers_ref() {
+            Some(trailers) => break Status::from_header_map(trailers).expect("it has a status"),
+            None => answers.extend_from_slice(frame.data_ref().expect("it is data")),
+        }
+    };
+    assert_eq!(Details::of(&status).reason, "DRAINING");
+
+    let mut told = 0;
+    let mut rest = &answers[..];
+    while let [0, a, b, c, d, message @ ..] = rest {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize;
+        told += 1;
+        rest = &message[length..];
+    }
+    assert!(rest.is_empty() && told > 0 && told < 50_000);
+    let alice = store.account(&crate::support::commands::account("alice")).await;
+    assert_eq!(alice.expect("it answers").expect("it is there").account.balance.posted, told);
+}
+
+/// A sender that never pauses is not served beyond its deadline.
+#[tokio::test(start_paused = true)]
+async fn a_pipe_ends_at_its_deadline() {
+    let store = with_alice().await;
+    let mut pipe = Pipe::open_for(&store, deposits(50_000), CancellationToken::new(), "1S").await;
+    pipe.answers.frame().await.expect("there is more").expect("it is whole");
+    tokio::time::advance(Duration::from_secs(1)).await;
     let taken = pipe.taken.clone();
     let status = pipe.end().await;
-    assert_eq!(Details::of(&status).reason, "DRAINING");
+    assert_eq!(Details::of(&status).reason, "DEADLINE_EXCEEDED");
     assert!(taken.load(Ordering::SeqCst) < 50_000, "it went on to the end");
 }
 
