@@ -1,7 +1,8 @@
 """A day at the bank with grpcio and no stubs: all that is known comes by reflection.
 
-Once with grpc.reflection.v1alpha, which is what grpcio's own reflection client speaks, and once with
-the service list of grpc.reflection.v1, whose messages have the same form.
+The day and the health checks go by grpc.reflection.v1 alone. grpcio's own reflection client speaks
+v1alpha, whose messages have the same form, so its calls are sent to v1 by their name; a second client,
+left as it is, checks that v1alpha answers with the same.
 """
 
 import sys
@@ -9,7 +10,6 @@ import sys
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
-from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
@@ -18,11 +18,39 @@ import day
 import python_grpc
 
 SERVICE = "bank.v1.BankService"
+HEALTH = "grpc.health.v1.Health"
+
+
+class ReflectionV1(grpc.StreamStreamClientInterceptor):
+    """Sends calls to grpc.reflection.v1 instead of v1alpha, and notes which methods were called."""
+
+    def __init__(self):
+        self.methods = set()
+
+    def intercept_stream_stream(self, continuation, details, requests):
+        method = details.method.replace("grpc.reflection.v1alpha.", "grpc.reflection.v1.")
+        self.methods.add(method)
+        return continuation(details._replace(method=method), requests)
+
+
+def check_health(channel, pool):
+    """Without stubs here too: the health service is described by the server like the bank's own."""
+    check = pool.FindServiceByName(HEALTH).FindMethodByName("Check")
+    request, answer = GetMessageClass(check.input_type), GetMessageClass(check.output_type)
+    call = channel.unary_unary(f"/{HEALTH}/Check", request_serializer=request.SerializeToString,
+                               response_deserializer=answer.FromString)
+    for service in ("", SERVICE):
+        status = call(request(service=service), timeout=10).status
+        day.equal((service, answer.ServingStatus.Name(status)), (service, "SERVING"))
+
 
 with grpc.insecure_channel(sys.argv[1]) as channel:
-    database = ProtoReflectionDescriptorDatabase(channel)
-    assert SERVICE in database.get_services(), database.get_services()
-    service = DescriptorPool(database).FindServiceByName(SERVICE)
+    v1 = ReflectionV1()
+    database = ProtoReflectionDescriptorDatabase(grpc.intercept_channel(channel, v1))
+    names = sorted(database.get_services())
+    assert SERVICE in names and not any("journal" in name for name in names), names
+    pool = DescriptorPool(database)
+    service = pool.FindServiceByName(SERVICE)
 
     def request_class(method):
         return GetMessageClass(service.FindMethodByName(method).input_type)
@@ -46,13 +74,9 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
         request_class, "a-pyrefl-2", "PYREFL/2",
     )
 
-    # The package version of a message is no part of its bytes.
-    v1 = channel.stream_stream(
-        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
-        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-    )
-    requests = [reflection_pb2.ServerReflectionRequest(list_services="")]
-    (answer,) = v1(iter(requests), timeout=10)
-    names = [one.name for one in answer.list_services_response.service]
-    assert SERVICE in names and not any("journal" in name for name in names), names
+    check_health(channel, pool)
+    day.equal(v1.methods, {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"})
+
+    older = ProtoReflectionDescriptorDatabase(channel)
+    assert SERVICE in older.get_services(), older.get_services()
+    day.equal(older.FindFileContainingSymbol(SERVICE), database.FindFileContainingSymbol(SERVICE))
