@@ -1,16 +1,18 @@
 //! What can be set: the command line, and `BANK_...` in the environment.
 //!
 //! Everything is read and checked before a port is bound. Whatever is unknown or malformed ends the
-//! process with one line and exit code 64 (`EX_USAGE` of sysexits.h). Only this file reads the
+//! process with one line and exit code 64 (`EX_USAGE` of sysexits.h). Only this module reads the
 //! environment.
 
-use std::ffi::OsString;
-use std::net::SocketAddr;
-use std::time::Duration;
+mod client;
+mod serve;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use tonic::transport::Uri;
-use tracing_subscriber::EnvFilter;
+use std::ffi::OsString;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use client::HealthcheckSettings;
+pub use serve::{LogFilter, LogFormat, ServeSettings};
 
 /// The exit code for a command line or a setting that can't be understood.
 pub const EXIT_USAGE: u8 = 64;
@@ -32,118 +34,6 @@ pub enum Command {
     Serve(ServeSettings),
     /// Ask a running bank whether it is serving: exit 0 if it is, 1 if not
     Healthcheck(HealthcheckSettings),
-}
-
-/// How to run the bank.
-#[derive(Debug, Args)]
-pub struct ServeSettings {
-    /// The address to listen on; port 0 takes any free one
-    #[arg(
-        long,
-        env = "BANK_LISTEN",
-        value_name = "IP:PORT",
-        default_value = "127.0.0.1:50051",
-        hide_env_values = true
-    )]
-    pub listen: SocketAddr,
-
-    /// How long running calls may take to finish when the bank is told to end
-    #[arg(
-        long,
-        env = "BANK_DRAIN_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "10s",
-        value_parser = humantime::parse_duration,
-        hide_env_values = true
-    )]
-    pub drain_timeout: Duration,
-
-    /// The form of the log, which goes to standard error
-    #[arg(
-        long,
-        env = "BANK_LOG_FORMAT",
-        value_name = "FORMAT",
-        default_value = "text",
-        hide_env_values = true
-    )]
-    pub log_format: LogFormat,
-
-    /// What to log: error, warn, info, debug, trace, or tracing directives such as `info,h2=debug`
-    #[arg(
-        long,
-        env = "BANK_LOG_LEVEL",
-        value_name = "FILTER",
-        default_value = "info",
-        value_parser = LogFilter::parse,
-        hide_env_values = true
-    )]
-    pub log_level: LogFilter,
-}
-
-/// The form of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people
-    Text,
-    /// One JSON object a line
-    Json,
-}
-
-/// How to ask a running bank for its health.
-#[derive(Debug, Args)]
-pub struct HealthcheckSettings {
-    /// The bank to ask
-    #[arg(
-        long,
-        env = "BANK_ENDPOINT",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:50051",
-        value_parser = parse_endpoint,
-        hide_env_values = true
-    )]
-    pub endpoint: Uri,
-
-    /// How long to wait for the answer
-    #[arg(
-        long,
-        env = "BANK_HEALTHCHECK_TIMEOUT",
-        value_name = "DURATION",
-        default_value = "3s",
-        value_parser = humantime::parse_duration,
-        hide_env_values = true
-    )]
-    pub timeout: Duration,
-}
-
-/// A filter of log lines that was checked.
-#[derive(Clone, Debug)]
-pub struct LogFilter(String);
-
-impl LogFilter {
-    /// Its directives.
-    #[must_use]
-    pub fn directives(&self) -> &str {
-        &self.0
-    }
-
-    fn parse(directives: &str) -> Result<Self, String> {
-        // An empty filter would silence the log altogether, which nobody means by an empty variable.
-        if directives.trim().is_empty() {
-            return Err("must not be empty".to_owned());
-        }
-        EnvFilter::try_new(directives)
-            .map(|_| Self(directives.to_owned()))
-            .map_err(|error| error.to_string())
-    }
-}
-
-fn parse_endpoint(text: &str) -> Result<Uri, String> {
-    let endpoint: Uri = text.parse().map_err(|error| format!("{error}"))?;
-    if endpoint.scheme_str() == Some("http") && endpoint.authority().is_some() {
-        Ok(endpoint)
-    } else {
-        Err("must be http://HOST:PORT".to_owned())
-    }
 }
 
 /// Why the process ends before it does anything.
@@ -247,16 +137,6 @@ mod tests {
             "BANK_PORT_50051_TCP_ADDR",
         ] {
             assert!(check(name).is_ok(), "{name}");
-        }
-    }
-
-    #[test]
-    fn endpoints_name_a_host() {
-        for text in ["http://127.0.0.1:50051", "http://bank", "http://[::1]:1"] {
-            assert!(parse_endpoint(text).is_ok(), "{text}");
-        }
-        for text in ["", "127.0.0.1:50051", "https://bank", "http://", "ftp://bank", "/"] {
-            assert!(parse_endpoint(text).is_err(), "{text:?}");
         }
     }
 }

@@ -1,0 +1,84 @@
+//! The settings of `bank serve`.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// How to run the bank.
+#[derive(Debug, Args)]
+pub struct ServeSettings {
+    /// The address to listen on; port 0 takes any free one
+    #[arg(
+        long,
+        env = "BANK_LISTEN",
+        value_name = "IP:PORT",
+        default_value = "127.0.0.1:50051",
+        hide_env_values = true
+    )]
+    pub listen: SocketAddr,
+
+    /// How long running calls may take to finish when the bank is told to end
+    #[arg(
+        long,
+        env = "BANK_DRAIN_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "10s",
+        value_parser = humantime::parse_duration,
+        hide_env_values = true
+    )]
+    pub drain_timeout: Duration,
+
+    /// The form of the log, which goes to standard error
+    #[arg(
+        long,
+        env = "BANK_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text",
+        hide_env_values = true
+    )]
+    pub log_format: LogFormat,
+
+    /// What to log: error, warn, info, debug, trace, or tracing directives such as `info,h2=debug`
+    #[arg(
+        long,
+        env = "BANK_LOG_LEVEL",
+        value_name = "FILTER",
+        default_value = "info",
+        value_parser = LogFilter::parse,
+        hide_env_values = true
+    )]
+    pub log_level: LogFilter,
+}
+
+/// The form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// A filter of log lines that was checked.
+#[derive(Clone, Debug)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// Its directives.
+    #[must_use]
+    pub fn directives(&self) -> &str {
+        &self.0
+    }
+
+    fn parse(directives: &str) -> Result<Self, String> {
+        // An empty filter would silence the log altogether, which nobody means by an empty variable.
+        if directives.trim().is_empty() {
+            return Err("must not be empty".to_owned());
+        }
+        EnvFilter::try_new(directives)
+            .map(|_| Self(directives.to_owned()))
+            .map_err(|error| error.to_string())
+    }
+}
