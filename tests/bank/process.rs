@@ -1,29 +1,14 @@
 //! The binary as people and machines start it: settings, exit codes, signals, the log.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::Output;
 
 use bank::grpc::proto;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::support::process::{Running, bank, run};
 use crate::support::{create, deposit, withdraw};
-
-fn bank(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bank"));
-    command.args(arguments);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BANK_") {
-            command.env_remove(name);
-        }
-    }
-    command
-}
-
-fn run(command: &mut Command) -> Output {
-    command.output().expect("it can be started")
-}
 
 /// It ends with a code and one line on standard error that has the given words.
 #[track_caller]
@@ -88,53 +73,6 @@ fn help_and_version_are_shown() {
     let nothing = run(&mut bank(&[]));
     assert_eq!(nothing.status.code(), Some(64));
     assert!(String::from_utf8_lossy(&nothing.stderr).contains("healthcheck"));
-}
-
-/// A running bank, which is killed if the test ends before it does.
-struct Running {
-    child: Child,
-    log: BufReader<ChildStderr>,
-    /// The first line of its log.
-    first: String,
-    address: String,
-}
-
-impl Running {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stderr(Stdio::piped()).spawn().expect("it can be started");
-        let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
-        let mut first = String::new();
-        log.read_line(&mut first).expect("it logs");
-        let start = first.find("127.0.0.1:").expect("it says where it listens");
-        let address = first[start..]
-            .chars()
-            .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
-            .collect();
-        Self { child, log, first, address }
-    }
-
-    fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("it has an id");
-        kill_process(pid, signal).expect("it is there");
-    }
-
-    /// Waits for its end: the exit code, and what it has logged since the first line.
-    fn end(mut self) -> (Option<i32>, Vec<String>) {
-        let lines = (&mut self.log).lines().map(|line| line.expect("it is text")).collect();
-        (self.child.wait().expect("it ends").code(), lines)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It has ended already in every test that passes.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! What the tests share: a clock that stands still, a reference store, a server of one's own, a journal
-//! that can be held up.
+//! that can be held up, the binary as a process.
 
 mod clock;
 mod details;
 mod gated;
+pub(crate) mod process;
 pub(crate) mod raw;
 mod reference;
 mod requests;

@@ -1,0 +1,69 @@
+//! The binary as a process.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The binary with its arguments, and with no settings of the environment that the tests run in.
+pub(crate) fn bank(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bank"));
+    command.args(arguments);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("BANK_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+pub(crate) fn run(command: &mut Command) -> Output {
+    command.output().expect("it can be started")
+}
+
+/// A running bank, which is killed if the test ends before it does.
+pub(crate) struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    /// The first line of its log.
+    pub(crate) first: String,
+    pub(crate) address: String,
+}
+
+impl Running {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it can be started");
+        let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut first = String::new();
+        log.read_line(&mut first).expect("it logs");
+        let start = first.find("127.0.0.1:").expect("it says where it listens");
+        let address = first[start..]
+            .chars()
+            .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
+            .collect();
+        Self { child, log, first, address }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("it has an id");
+        kill_process(pid, signal).expect("it is there");
+    }
+
+    /// Waits for its end: the exit code, and what it has logged since the first line.
+    pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
+        let lines = (&mut self.log).lines().map(|line| line.expect("it is text")).collect();
+        (self.child.wait().expect("it ends").code(), lines)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already in every test that passes.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
