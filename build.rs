@@ -17,10 +17,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let api = protox::compile([API], ["proto"])?;
     // Reflection serves the API alone: the stored form is nobody's business.
     fs::write(out_dir.join("bank_descriptor.bin"), api.encode_to_vec())?;
+    // The command line finds the descriptor of a message by its name, to print it as JSON.
+    let mut named = tonic_prost_build::Config::new();
+    named.enable_type_names();
     tonic_prost_build::configure()
         .codec_path("crate::grpc::codec::Codec")
         .extern_path(".google.rpc", "::tonic_types::pb")
-        .compile_fds(api)?;
+        .compile_fds_with_config(api, named)?;
 
     let stored_form = protox::compile([STORED_FORM], ["proto"])?;
     tonic_prost_build::configure()

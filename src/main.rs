@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bank::cli;
+use bank::cli::{self, Failure};
 use bank::config::{self, Command, EXIT_USAGE, Stop};
 
 fn main() -> ExitCode {
@@ -23,17 +23,16 @@ fn main() -> ExitCode {
     };
     match run(command) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(line) => {
-            eprintln!("bank: {line}");
-            ExitCode::FAILURE
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                eprintln!("{text}");
+            }
+            ExitCode::from(failure.exit_code())
         }
     }
 }
 
 #[tokio::main]
-async fn run(command: Command) -> Result<(), String> {
-    match command {
-        Command::Serve(settings) => cli::serve(settings).await,
-        Command::Healthcheck(settings) => cli::healthcheck(settings).await,
-    }
+async fn run(command: Command) -> Result<(), Failure> {
+    cli::run(command).await
 }

@@ -6,6 +6,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
+use super::failure::root_cause;
 use crate::config::HealthcheckSettings;
 use crate::grpc::proto::bank_service_server::SERVICE_NAME;
 
@@ -14,9 +15,9 @@ use crate::grpc::proto::bank_service_server::SERVICE_NAME;
 /// # Errors
 ///
 /// One line that says why it isn't serving, as far as can be told.
-pub async fn healthcheck(settings: HealthcheckSettings) -> Result<(), String> {
-    let endpoint = settings.endpoint.clone();
-    let status = timeout(settings.timeout, ask(settings.endpoint))
+pub(super) async fn healthcheck(settings: HealthcheckSettings) -> Result<(), String> {
+    let endpoint = settings.target.endpoint.clone();
+    let status = timeout(settings.timeout, ask(settings.target.endpoint))
         .await
         .map_err(|_| {
             format!(
@@ -44,13 +45,4 @@ async fn ask(endpoint: tonic::transport::Uri) -> Result<ServingStatus, String> {
         .await
         .map_err(|status| status.message().to_owned())?;
     Ok(answer.into_inner().status())
-}
-
-/// tonic's own text says "transport error" for everything; what people need is at the bottom.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }

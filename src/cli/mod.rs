@@ -1,7 +1,60 @@
 //! The commands of the binary.
+//!
+//! `serve` runs the bank; the others call a running one, as any client would. They print what they were
+//! asked for on standard output, and everything else on standard error.
 
+mod accounts;
+mod amount;
+mod failure;
 mod healthcheck;
+mod holds;
+mod json;
+mod movements;
+mod output;
+mod paging;
+mod reads;
+mod remote;
 mod serve;
+mod tables;
+mod watch;
 
-pub use healthcheck::healthcheck;
-pub use serve::serve;
+use std::io::Write;
+
+use clap::CommandFactory;
+
+use crate::config::{Cli, Command, Completions};
+
+pub use failure::Failure;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+///
+/// [`Failure`], which has its text and its exit code.
+pub async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(settings) => serve::serve(settings).await.map_err(Failure::Failed),
+        Command::Healthcheck(settings) => {
+            healthcheck::healthcheck(settings).await.map_err(Failure::Failed)
+        }
+        Command::Account(command) => accounts::run(command).await,
+        Command::Deposit(call) => movements::deposit(call).await,
+        Command::Withdraw(call) => movements::withdraw(call).await,
+        Command::Transfer(call) => movements::transfer(call).await,
+        Command::Reverse(call) => movements::reverse(call).await,
+        Command::Transaction(call) => movements::transaction(call).await,
+        Command::Hold(command) => holds::run(command).await,
+        Command::Balance(call) => reads::balance(call).await,
+        Command::Statement(call) => reads::statement(call).await,
+        Command::TrialBalance(call) => reads::trial_balance(call).await,
+        Command::Watch(call) => watch::watch(call).await,
+        Command::Completions(what) => completions(&what),
+    }
+}
+
+fn completions(what: &Completions) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(what.shell, &mut Cli::command(), "bank", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(())
+}

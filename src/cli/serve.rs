@@ -19,7 +19,7 @@ use crate::telemetry;
 /// # Errors
 ///
 /// One line that says why it can't run.
-pub async fn serve(settings: ServeSettings) -> Result<(), String> {
+pub(super) async fn serve(settings: ServeSettings) -> Result<(), String> {
     telemetry::start(settings.log_format, &settings.log_level);
     let mut terminate = watch(SignalKind::terminate())?;
     let mut interrupt = watch(SignalKind::interrupt())?;

@@ -11,16 +11,36 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use client::HealthcheckSettings;
+pub use client::{
+    AccountCommand, AccountStateName, BalanceOf, Call, CallSettings, CaptureHold, ChangeState,
+    Completions, CreateAccount, FindTransaction, Form, HealthcheckSettings, HoldCommand,
+    HoldStateName, Limit, ListAccounts, ListHolds, OnceOnly, OneAccount, OneHold, OneSided,
+    PlaceHold, ReleaseHold, Remarks, Reverse, Statement, TransactionTypeName, Transfer,
+    TrialBalance, TypedAmount, TypedPart, UpdateAccount, Watch,
+};
 pub use serve::{LogFilter, LogFormat, ServeSettings};
 
 /// The exit code for a command line or a setting that can't be understood.
 pub const EXIT_USAGE: u8 = 64;
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   failed: damaged data, a broken answer, a file or port that can't be used
+  2   there is no such account, transaction or hold
+  3   the bank refused it
+  4   the bank is unavailable or the time was up: it may have taken effect
+  5   not allowed
+  6   over a limit
+  64  the command line, a setting or the request is malformed";
+
+const COMPLETIONS_HELP: &str = "\
+For bash: bank completions bash > /etc/bash_completion.d/bank";
+
 /// A bank core that a program can call: double-entry accounts over gRPC.
 #[derive(Debug, Parser)]
 #[command(name = "bank", version, subcommand_required = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 failed, 64 a setting is unknown or malformed.")]
+#[command(after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -34,6 +54,33 @@ pub enum Command {
     Serve(ServeSettings),
     /// Ask a running bank whether it is serving: exit 0 if it is, 1 if not
     Healthcheck(HealthcheckSettings),
+    /// Open, show, list, change, freeze and close accounts
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Move money from the outside world onto an account
+    Deposit(Call<OneSided>),
+    /// Move money from an account to the outside world
+    Withdraw(Call<OneSided>),
+    /// Move money from one account to another
+    Transfer(Call<Transfer>),
+    /// Move the money of a transaction back, in part or whole
+    Reverse(Call<Reverse>),
+    /// Set money aside, and pay it or let it go later
+    #[command(subcommand)]
+    Hold(HoldCommand),
+    /// Show the balance of an account, now or in the past
+    Balance(Call<BalanceOf>),
+    /// List the transactions of an account or of the whole ledger
+    Statement(Call<Statement>),
+    /// Show one transaction, or what became of a request
+    Transaction(Call<FindTransaction>),
+    /// Show transactions as they happen
+    Watch(Call<Watch>),
+    /// Add up all accounts: the difference is 0, or the books are broken
+    TrialBalance(Call<TrialBalance>),
+    /// Print the completions of a shell
+    #[command(after_help = COMPLETIONS_HELP)]
+    Completions(Completions),
 }
 
 /// Why the process ends before it does anything.
@@ -76,11 +123,7 @@ fn stop(error: &clap::Error) -> Stop {
 /// Refuses a variable `BANK_...` that sets nothing: a misspelt setting must not be ignored.
 fn check_environment(names: impl Iterator<Item = OsString>) -> Result<(), Stop> {
     let command = Cli::command();
-    let known: Vec<OsString> = command
-        .get_subcommands()
-        .flat_map(|command| command.get_arguments().filter_map(|argument| argument.get_env()))
-        .map(ToOwned::to_owned)
-        .collect();
+    let known = settings_of(&command);
     for name in names {
         let Some(text) = name.to_str() else { continue };
         if text.starts_with("BANK_") && !known.contains(&name) && !is_service_link(text) {
@@ -90,6 +133,13 @@ fn check_environment(names: impl Iterator<Item = OsString>) -> Result<(), Stop> 
         }
     }
     Ok(())
+}
+
+/// The variables that set something, of a command and those below it.
+fn settings_of(command: &clap::Command) -> Vec<OsString> {
+    let own = command.get_arguments().filter_map(|argument| argument.get_env());
+    let below = command.get_subcommands().flat_map(settings_of);
+    own.map(ToOwned::to_owned).chain(below).collect()
 }
 
 /// Kubernetes tells every container of the services around it: a service named `bank` puts

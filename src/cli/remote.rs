@@ -1,0 +1,172 @@
+//! A running bank, called over gRPC: the same request again while the bank is unavailable.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
+use tokio::time::{Instant, sleep};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt;
+use uuid::Uuid;
+
+use super::Failure;
+use super::failure::{is_unavailable, root_cause};
+use super::output::tell;
+use crate::config::{CallSettings, Form, OnceOnly};
+use crate::grpc::proto::bank_service_client::BankServiceClient;
+
+/// The client that is generated from the API.
+pub(super) type Client = BankServiceClient<Channel>;
+
+/// The largest answer that is read, in bytes: a page of 1000 transactions, each with all that it may bear.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+/// How long a silent connection is believed to be alive.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// The first and the longest pause before a request is sent again.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// A running bank.
+#[derive(Clone, Debug)]
+pub(super) struct Remote {
+    client: Client,
+    endpoint: Uri,
+    timeout: Duration,
+    form: Form,
+}
+
+impl Remote {
+    /// The bank of the settings; it is connected to with the first call.
+    pub(super) fn new(how: &CallSettings) -> Self {
+        let endpoint = how.target.endpoint.clone();
+        let channel = Endpoint::from(endpoint.clone())
+            .connect_timeout(how.timeout)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .connect_lazy();
+        let client = Client::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        Self { client, endpoint, timeout: how.timeout, form: how.output }
+    }
+
+    /// Calls a method, again and again while the bank is unavailable, until the time is up. The request
+    /// has to be one that may be repeated: a read, or a mutation with its request id.
+    pub(super) async fn call<Q: Clone, A>(
+        &self,
+        request: Q,
+        method: impl AsyncFn(Client, Request<Q>) -> Result<Response<A>, Status>,
+    ) -> Result<A, Failure> {
+        let began = Instant::now();
+        let attempt = || async {
+            let mut request = Request::new(request.clone());
+            request.set_timeout(self.timeout.saturating_sub(began.elapsed()));
+            method(self.client.clone(), request).await.map(Response::into_inner)
+        };
+        self.while_unavailable(attempt).await
+    }
+
+    async fn while_unavailable<T, F>(&self, attempt: impl FnMut() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Status>>,
+    {
+        let began = Instant::now();
+        let mut told = false;
+        attempt
+            .retry(pauses())
+            .when(is_unavailable)
+            .adjust(|status, pause| {
+                let wanted = status.get_error_details().retry_info().and_then(|it| it.retry_delay);
+                let pause = pause?.max(wanted.unwrap_or_default());
+                (began.elapsed() + pause < self.timeout).then_some(pause)
+            })
+            .notify(|status, _| {
+                if !std::mem::replace(&mut told, true) {
+                    self.tell_unavailable(status);
+                }
+            })
+            .await
+            .map_err(|status| self.failed(status))
+    }
+
+    /// What a command fails with when the bank says no.
+    pub(super) fn failed(&self, status: Status) -> Failure {
+        Failure::Call(Box::new(status), self.form)
+    }
+
+    /// Says what keeps the bank from answering.
+    fn tell_unavailable(&self, status: &Status) {
+        let cause = match root_cause(status) {
+            cause if cause.is_empty() => status.message().to_owned(),
+            cause => cause,
+        };
+        let timeout = humantime::format_duration(self.timeout);
+        tell(&format!("bank: {} is unavailable ({cause}); trying for {timeout}", self.endpoint));
+    }
+
+    /// The client, for calls that are streams.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+}
+
+/// How long a stream that broke is tried again: for the timeout, from its last sign of life on.
+#[derive(Debug)]
+pub(super) struct Patience {
+    bank: Remote,
+    pauses: ExponentialBackoff,
+    broken_since: Option<Instant>,
+}
+
+impl Patience {
+    pub(super) fn new(bank: &Remote) -> Self {
+        Self { bank: bank.clone(), pauses: pauses().build(), broken_since: None }
+    }
+
+    /// The stream has told something.
+    pub(super) fn renew(&mut self) {
+        if self.broken_since.take().is_some() {
+            self.pauses = pauses().build();
+        }
+    }
+
+    /// Waits before the stream is begun again.
+    ///
+    /// # Errors
+    ///
+    /// What it broke with, when that is no reason to try again, or the time is up.
+    pub(super) async fn wait(&mut self, broken: Status) -> Result<(), Failure> {
+        // A reader that was too slow has missed nothing: it goes on where it was.
+        if !is_unavailable(&broken) && broken.code() != Code::ResourceExhausted {
+            return Err(self.bank.failed(broken));
+        }
+        if self.broken_since.is_none() {
+            self.bank.tell_unavailable(&broken);
+        }
+        let since = self.broken_since.get_or_insert_with(Instant::now);
+        match self.pauses.next() {
+            Some(pause) if since.elapsed() + pause < self.bank.timeout => {
+                sleep(pause).await;
+                Ok(())
+            }
+            _ => Err(self.bank.failed(broken)),
+        }
+    }
+}
+
+/// The pauses between attempts: longer and longer, and never in step with those of others.
+fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::new()
+        .with_min_delay(PAUSES.0)
+        .with_max_delay(PAUSES.1)
+        .with_jitter()
+        .without_max_times()
+}
+
+/// The id of a request: the one that was given, or a random one. A random one is shown before it is
+/// used, so that whoever loses the answer can ask for it, or send the request again.
+pub(super) fn request_id(once: OnceOnly) -> String {
+    once.request_id.unwrap_or_else(|| {
+        let id = Uuid::new_v4().to_string();
+        tell(&format!("request id: {id}"));
+        id
+    })
+}
