@@ -165,3 +165,50 @@ fn code_name(code: Code) -> &'static str {
         Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    /// A status as the bank makes them.
+    fn said(code: Code) -> Status {
+        let details = ErrorDetails::with_error_info("REASON", "bank.v1", HashMap::new());
+        Status::with_error_details(code, "text", details)
+    }
+
+    #[test]
+    fn only_what_the_bank_can_not_have_refused_is_sent_again() {
+        for code in [Code::Unavailable, Code::Unknown, Code::Internal, Code::Cancelled] {
+            assert!(is_unavailable(&Status::new(code, "the connection broke")), "{code:?}");
+        }
+        assert!(is_unavailable(&said(Code::Unavailable)));
+        for code in [
+            Code::Internal,
+            Code::Unknown,
+            Code::DataLoss,
+            Code::ResourceExhausted,
+            Code::DeadlineExceeded,
+            Code::FailedPrecondition,
+        ] {
+            assert!(!is_unavailable(&said(code)), "{code:?}");
+        }
+        assert!(!is_unavailable(&Status::new(Code::Unimplemented, "there is no such method")));
+    }
+
+    #[test]
+    fn codes_that_no_command_meets_yet_have_their_exit_codes() {
+        for (code, exit_code) in [
+            (Code::Unauthenticated, 5),
+            (Code::PermissionDenied, 5),
+            (Code::ResourceExhausted, 6),
+            (Code::DataLoss, 1),
+            (Code::DeadlineExceeded, 4),
+            (Code::Unavailable, 4),
+        ] {
+            let failure = Failure::Call(Box::new(said(code)), Form::Table);
+            assert_eq!(failure.exit_code(), exit_code, "{code:?}");
+        }
+    }
+}

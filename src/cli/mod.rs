@@ -5,9 +5,11 @@
 
 mod accounts;
 mod amount;
+mod export;
 mod failure;
 mod healthcheck;
 mod holds;
+mod import;
 mod json;
 mod movements;
 mod output;
@@ -48,6 +50,8 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Statement(call) => reads::statement(call).await,
         Command::TrialBalance(call) => reads::trial_balance(call).await,
         Command::Watch(call) => watch::watch(call).await,
+        Command::Import(call) => import::import(call).await,
+        Command::Export(call) => export::export(call).await,
         Command::Completions(what) => completions(&what),
     }
 }

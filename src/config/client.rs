@@ -3,6 +3,7 @@
 //! What is typed is read here as far as its shape goes. What depends on the bank (is there such an
 //! account, does it hold this currency) is the bank's to say.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -539,6 +540,60 @@ pub struct TrialBalance {
     /// Only this currency
     #[arg(value_name = "CURRENCY", value_parser = parse_currency)]
     pub currency: Option<Currency>,
+}
+
+/// `bank import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The file, .csv or .ndjson; - reads standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// The form of the file [default: by the ending of its name]
+    #[arg(long, value_name = "FORM")]
+    pub format: Option<FileForm>,
+
+    /// Lines are recognised by their content and this name when the file is imported again
+    /// [default: the file's name]
+    #[arg(long, value_name = "NAME")]
+    pub import_id: Option<String>,
+
+    /// All lines or none; the file has 8192 lines at the most
+    #[arg(long)]
+    pub atomic: bool,
+}
+
+/// `bank export`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The file to write, .csv or .ndjson [default: standard output]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+
+    /// The form of the file [default: by the ending of its name; ndjson on standard output]
+    #[arg(long, value_name = "FORM")]
+    pub format: Option<FileForm>,
+
+    /// Only transactions of this account
+    #[arg(long, value_name = "ACCOUNT", default_value = "", hide_default_value = true)]
+    pub account: String,
+
+    /// Only transactions at or after this time: 2026-05-01 or 2026-05-01T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub from: Option<Timestamp>,
+
+    /// Only transactions before this time
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub to: Option<Timestamp>,
+}
+
+/// The form of a file of transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FileForm {
+    /// Comma-separated values with a line of column names
+    Csv,
+    /// One JSON object a line
+    Ndjson,
 }
 
 /// `bank completions`

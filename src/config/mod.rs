@@ -13,10 +13,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use client::{
     AccountCommand, AccountStateName, BalanceOf, Call, CallSettings, CaptureHold, ChangeState,
-    Completions, CreateAccount, FindTransaction, Form, HealthcheckSettings, HoldCommand,
-    HoldStateName, Limit, ListAccounts, ListHolds, OnceOnly, OneAccount, OneHold, OneSided,
-    PlaceHold, ReleaseHold, Remarks, Reverse, Statement, TransactionTypeName, Transfer,
-    TrialBalance, TypedAmount, TypedPart, UpdateAccount, Watch,
+    Completions, CreateAccount, Export, FileForm, FindTransaction, Form, HealthcheckSettings,
+    HoldCommand, HoldStateName, Import, Limit, ListAccounts, ListHolds, OnceOnly, OneAccount,
+    OneHold, OneSided, PlaceHold, ReleaseHold, Remarks, Reverse, Statement, TransactionTypeName,
+    Transfer, TrialBalance, TypedAmount, TypedPart, UpdateAccount, Watch,
 };
 pub use serve::{LogFilter, LogFormat, ServeSettings};
 
@@ -32,7 +32,30 @@ Exit codes:
   4   the bank is unavailable or the time was up: it may have taken effect
   5   not allowed
   6   over a limit
+  7   imported, but some lines were refused
   64  the command line, a setting or the request is malformed";
+
+const IMPORT_HELP: &str = "\
+Each line is one operation. A .csv file begins with the names of its columns; a line of an .ndjson file
+is an object with the same names, and strings for values. Empty is as good as left out.
+
+  operation           deposit, withdraw, transfer, place_hold, capture_hold, release_hold,
+                      reverse_transaction
+  account_id          the account of deposit, withdraw and place_hold
+  from_account_id     who pays, of transfer
+  to_account_id       who receives, of transfer; of place_hold it may be left out
+  amount              10.50
+  currency_code       USD
+  ttl                 how long a hold lasts: 7days
+  hold_id             the hold of capture_hold and release_hold, which take all of it
+  transaction_id      the transaction of reverse_transaction, which moves all of it back
+  description
+  labels              a JSON object of strings
+  request_id          [default: made from the line, so that the file can be imported again]
+
+Lines are executed in order, each on its own; those that are malformed or refused are named by their
+numbers, and the others go in. After an interruption run the same command again: what had gone in is
+recognised and not done twice. So it is with a file in which some lines were corrected.";
 
 const COMPLETIONS_HELP: &str = "\
 For bash: bank completions bash > /etc/bash_completion.d/bank";
@@ -78,6 +101,11 @@ pub enum Command {
     Watch(Call<Watch>),
     /// Add up all accounts: the difference is 0, or the books are broken
     TrialBalance(Call<TrialBalance>),
+    /// Execute the operations of a file; safe to run again
+    #[command(after_long_help = IMPORT_HELP)]
+    Import(Call<Import>),
+    /// Write all transactions to a file, the oldest first
+    Export(Call<Export>),
     /// Print the completions of a shell
     #[command(after_help = COMPLETIONS_HELP)]
     Completions(Completions),

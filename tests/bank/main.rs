@@ -2,10 +2,11 @@
 //!
 //! `cases` are the rules as data, on every store and over gRPC; `properties` compare the store with a
 //! plain reference on random histories; `races` run many callers at once; `wire` and `errors` look at
-//! what a client sees; `process` starts the binary; `house` keeps the floors apart.
+//! what a client sees; `process` starts the binary; `command_line` uses it as people do; `house` keeps the floors apart.
 
 mod bad_input;
 mod cases;
+mod command_line;
 mod errors;
 mod house;
 mod process;

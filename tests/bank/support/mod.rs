@@ -1,10 +1,12 @@
 //! What the tests share: a clock that stands still, a reference store, a server of one's own, a journal
-//! that can be held up, the binary as a process.
+//! that can be held up, the binary as a process, a
+//! connection that breaks.
 
 mod clock;
 mod details;
 mod gated;
 pub(crate) mod process;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 mod reference;
 mod requests;

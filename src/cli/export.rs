@@ -1,0 +1,169 @@
+//! `bank export`: all transactions, the oldest first, to a file or to standard output.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::amount::decimal;
+use super::import::form_of;
+use super::output::tell;
+use super::remote::Remote;
+use super::tables::{time, transaction_type};
+use super::{Failure, json};
+use crate::config::{Call, Export, FileForm};
+use crate::grpc::proto::{ListTransactionsRequest, Transaction};
+
+/// The columns of a CSV file.
+const COLUMNS: [&str; 13] = [
+    "transaction_id",
+    "sequence",
+    "create_time",
+    "type",
+    "from_account_id",
+    "to_account_id",
+    "amount",
+    "currency_code",
+    "request_id",
+    "description",
+    "labels",
+    "hold_id",
+    "reverses_transaction_id",
+];
+const PAGE: i32 = 1000;
+
+pub(super) async fn export(Call { what, how }: Call<Export>) -> Result<(), Failure> {
+    let form = what.format.or_else(|| what.file.as_deref().and_then(form_of));
+    let form = match (form, &what.file) {
+        (Some(form), _) => form,
+        (None, None) => FileForm::Ndjson,
+        (None, Some(_)) => {
+            let text = "--format must say csv or ndjson: the file's name does not";
+            return Err(Failure::Misused(text.to_owned()));
+        }
+    };
+    let bank = Remote::new(&how);
+    let request = ListTransactionsRequest {
+        account_id: what.account,
+        start_time: what.from,
+        end_time: what.to,
+        page_size: PAGE,
+        oldest_first: true,
+        ..ListTransactionsRequest::default()
+    };
+    let Some(path) = what.file else {
+        write_all(&bank, request, form, std::io::stdout()).await?;
+        return Ok(());
+    };
+    // A file that was begun is not taken for one that is whole.
+    let part = part_of(&path);
+    let fail = |error| Failure::Failed(format!("{} can't be written: {error}", path.display()));
+    let file = File::create(&part).map_err(fail)?;
+    let written = write_all(&bank, request, form, &file).await;
+    let renamed = match written {
+        Ok(count) => file.sync_all().and_then(|()| fs::rename(&part, &path)).map(|()| count),
+        Err(failure) => {
+            // What is left of it is of no use; that it failed is what matters.
+            let _ = fs::remove_file(&part);
+            return Err(failure);
+        }
+    };
+    let count = renamed.map_err(fail)?;
+    tell(&format!("{count} transactions were written to {}", path.display()));
+    Ok(())
+}
+
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    PathBuf::from(name)
+}
+
+/// Writes every transaction: how many there were.
+async fn write_all(
+    bank: &Remote,
+    mut request: ListTransactionsRequest,
+    form: FileForm,
+    to: impl Write,
+) -> Result<u64, Failure> {
+    let mut sink = Sink::new(form, to)?;
+    let mut count = 0;
+    loop {
+        let page = bank
+            .call(request.clone(), async |mut bank, request| bank.list_transactions(request).await)
+            .await?;
+        for transaction in &page.transactions {
+            sink.write(transaction)?;
+            count += 1;
+        }
+        if page.next_page_token.is_empty() {
+            sink.flush()?;
+            return Ok(count);
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+enum Sink<W: Write> {
+    Csv(Box<csv::Writer<W>>),
+    Ndjson(BufWriter<W>),
+}
+
+impl<W: Write> Sink<W> {
+    fn new(form: FileForm, to: W) -> Result<Self, Failure> {
+        match form {
+            FileForm::Csv => {
+                let mut writer = csv::Writer::from_writer(to);
+                writer.write_record(COLUMNS).map_err(std::io::Error::from)?;
+                Ok(Self::Csv(Box::new(writer)))
+            }
+            FileForm::Ndjson => Ok(Self::Ndjson(BufWriter::new(to))),
+        }
+    }
+
+    fn write(&mut self, transaction: &Transaction) -> Result<(), Failure> {
+        match self {
+            Self::Csv(writer) => {
+                writer.write_record(fields(transaction)?).map_err(std::io::Error::from)?;
+            }
+            Self::Ndjson(writer) => {
+                serde_json::to_writer(&mut *writer, &json::of(transaction)?)
+                    .map_err(std::io::Error::from)?;
+                writeln!(writer)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        match self {
+            Self::Csv(writer) => writer.flush()?,
+            Self::Ndjson(writer) => writer.flush()?,
+        }
+        Ok(())
+    }
+}
+
+fn fields(transaction: &Transaction) -> Result<[String; 13], Failure> {
+    let amount = transaction.amount.clone().unwrap_or_default();
+    let labels = if transaction.labels.is_empty() {
+        String::new()
+    } else {
+        let sorted: std::collections::BTreeMap<_, _> = transaction.labels.iter().collect();
+        serde_json::to_string(&sorted).map_err(|error| Failure::Failed(error.to_string()))?
+    };
+    Ok([
+        transaction.transaction_id.clone(),
+        transaction.sequence.to_string(),
+        time(transaction.create_time.as_ref()),
+        transaction_type(transaction.r#type()).to_owned(),
+        transaction.from_account_id.clone(),
+        transaction.to_account_id.clone(),
+        decimal(amount.minor_units, &amount.currency_code),
+        amount.currency_code,
+        transaction.request_id.clone(),
+        transaction.description.clone(),
+        labels,
+        transaction.hold_id.clone(),
+        transaction.reverses_transaction_id.clone(),
+    ])
+}
