@@ -4,7 +4,8 @@
 //! tests. Limits of HTTP/2 that keep one client from harming the others stand here.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -13,7 +14,9 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
+use crate::grpc::edge::Stage;
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
 use crate::grpc::{Service, edge};
@@ -41,6 +44,9 @@ pub enum Error {
     /// Serving failed.
     #[error("serving failed: {0}")]
     Transport(#[from] tonic::transport::Error),
+    /// The store can't be opened.
+    #[error("{0}")]
+    Opening(String),
 }
 
 /// How a server ended.
@@ -52,9 +58,7 @@ pub enum Drained {
     CutOff,
 }
 
-/// Serves the bank, health and reflection on a listener until `shutdown` comes, then drains: health
-/// says NOT_SERVING, no connection and no call is accepted any more, streams end with UNAVAILABLE, and
-/// calls that are running get their answers. Draining ends when they have, or when `deadline` comes.
+/// Serves a store that is there, as [`run_opening`] does.
 ///
 /// # Errors
 ///
@@ -65,22 +69,39 @@ pub async fn run<S: Store>(
     shutdown: impl Future<Output = ()>,
     deadline: impl Future<Output = ()>,
 ) -> Result<Drained, Error> {
+    run_opening(listener, std::future::ready(Ok(store)), shutdown, deadline).await
+}
+
+/// Serves the bank, health and reflection on a listener until `shutdown` comes, then drains: health
+/// says NOT_SERVING, no connection and no call is accepted any more, streams end with UNAVAILABLE, and
+/// calls that are running get their answers. Draining ends when they have, or when `deadline` comes.
+///
+/// Until `opening` gives the store, health says NOT_SERVING and every other call gets UNAVAILABLE.
+///
+/// # Errors
+///
+/// [`Error`] when the store can't be opened, or the server can't be put together or can't go on.
+pub async fn run_opening<S: Store>(
+    listener: TcpListener,
+    opening: impl Future<Output = Result<Arc<S>, String>>,
+    shutdown: impl Future<Output = ()>,
+    deadline: impl Future<Output = ()>,
+) -> Result<Drained, Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
-    for name in ["", SERVICE_NAME] {
-        health.set_service_status(name, ServingStatus::Serving).await;
-    }
-    let bank =
-        BankServiceServer::new(Service::new(store)).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let routes = Routes::new(bank)
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .prepare();
+    set(&health, ServingStatus::NotServing).await;
+    let health_only = Routes::new(health_service.clone()).prepare();
+    let all: Arc<OnceLock<Routes>> = Arc::default();
 
     let draining = CancellationToken::new();
     let calls = {
-        let draining = draining.clone();
-        tower::service_fn(move |request| edge::serve(routes.clone(), draining.clone(), request))
+        let (draining, all) = (draining.clone(), all.clone());
+        tower::service_fn(move |request| {
+            let (routes, stage) = match all.get() {
+                Some(all) => (all.clone(), Stage::Ready),
+                None => (health_only.clone(), Stage::Starting),
+            };
+            edge::serve(routes, stage, draining.clone(), request)
+        })
     };
     let stop = CancellationToken::new();
     let serving = Server::builder()
@@ -95,18 +116,52 @@ pub async fn run<S: Store>(
             stop.clone().cancelled_owned(),
         );
 
+    let open = async {
+        let store = opening.await.map_err(Error::Opening)?;
+        let bank = BankServiceServer::new(Service::new(store))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let routes = Routes::new(bank)
+            .add_service(health_service)
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
+            .prepare();
+        // It is set here alone, once.
+        let _ = all.set(routes);
+        if !draining.is_cancelled() {
+            set(&health, ServingStatus::Serving).await;
+        }
+        Ok::<(), Error>(())
+    };
     let drain = async {
         shutdown.await;
-        for name in ["", SERVICE_NAME] {
-            health.set_service_status(name, ServingStatus::NotServing).await;
-        }
         draining.cancel();
+        set(&health, ServingStatus::NotServing).await;
         stop.cancel();
         deadline.await;
     };
-    tokio::select! {
-        served = serving => served.map(|()| Drained::Fully).map_err(Error::Transport),
-        () = drain => Ok(Drained::CutOff),
+    let mut open = pin!(open);
+    let mut is_open = false;
+    let mut serving = pin!(serving);
+    let mut drain = pin!(drain);
+    loop {
+        tokio::select! {
+            // What is there is open before anybody is told to end.
+            biased;
+            opened = &mut open, if !is_open => {
+                opened?;
+                is_open = true;
+            }
+            served = &mut serving => {
+                return served.map(|()| Drained::Fully).map_err(Error::Transport);
+            }
+            () = &mut drain => return Ok(Drained::CutOff),
+        }
+    }
+}
+
+async fn set(health: &HealthReporter, status: ServingStatus) {
+    for name in ["", SERVICE_NAME] {
+        health.set_service_status(name, status).await;
     }
 }
 

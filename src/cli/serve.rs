@@ -1,18 +1,24 @@
-//! `bank serve`: binds the port, serves until a signal comes, drains.
+//! `bank serve`: binds the port, brings the books back, serves until a signal comes, drains.
 
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::clock::SystemClock;
 use crate::config::ServeSettings;
 use crate::ledger::LedgerId;
 use crate::server::{self, Drained};
-use crate::store::MemoryStore;
-use crate::store::journal::VolatileJournal;
+use crate::store::journal::{SqliteJournal, VolatileJournal};
+use crate::store::{MemoryStore, Store};
 use crate::telemetry;
+
+/// How often the log tells how far the books are read.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs the bank until SIGTERM or SIGINT; a second signal ends the draining at once.
 ///
@@ -21,55 +27,137 @@ use crate::telemetry;
 /// One line that says why it can't run.
 pub(super) async fn serve(settings: ServeSettings) -> Result<(), String> {
     telemetry::start(settings.log_format, &settings.log_level);
-    let mut terminate = watch(SignalKind::terminate())?;
-    let mut interrupt = watch(SignalKind::interrupt())?;
-    let mut next_signal = async || {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        }
-    };
-
+    let signals = Signals::watch()?;
     let listener = TcpListener::bind(settings.listen)
         .await
         .map_err(|error| format!("can't listen on {}: {error}", settings.listen))?;
     let address =
         listener.local_addr().map_err(|error| format!("can't tell where it listens: {error}"))?;
-    // Each half of a random UUID has fixed bits, where the other half has random ones.
-    let (upper, lower) = Uuid::new_v4().as_u64_pair();
-    let ledger_id = LedgerId::new(upper ^ lower);
-    let store = Arc::new(MemoryStore::new(ledger_id, VolatileJournal::default(), SystemClock));
-    tracing::info!(
-        %address,
-        version = env!("CARGO_PKG_VERSION"),
-        "listening; the books are kept in memory only and are gone when the process ends"
-    );
+    let version = env!("CARGO_PKG_VERSION");
+    match &settings.data {
+        None => {
+            tracing::info!(
+                %address,
+                version,
+                "listening; the books are kept in memory only and are gone when the process ends"
+            );
+            let store = MemoryStore::new(new_ledger(), VolatileJournal::default(), SystemClock);
+            let opening = std::future::ready(Ok(Arc::new(store)));
+            run(listener, opening, signals, settings.drain_timeout, std::future::pending()).await
+        }
+        Some(path) => {
+            let journal = SqliteJournal::open(path, new_ledger(), settings.min_free_space.as_u64())
+                .map_err(|error| error.to_string())?;
+            tracing::info!(%address, version, data = %path.display(), "listening");
+            let failed = journal.failed();
+            let opening = async {
+                let fail = |error| format!("{} can't be served: {error}", path.display());
+                recover(journal).await.map(Arc::new).map_err(fail)
+            };
+            run(listener, opening, signals, settings.drain_timeout, failed).await
+        }
+    }
+}
 
+type Recovered = Result<MemoryStore<SqliteJournal, SystemClock>, crate::store::Error>;
+
+/// Reads the books on a thread of its own, which the end of the process doesn't wait for.
+async fn recover(journal: SqliteJournal) -> Recovered {
+    let (done, result) = oneshot::channel();
+    thread::spawn(move || {
+        let (ledger_id, all) = (journal.ledger_id(), journal.opened_at());
+        let began = Instant::now();
+        let mut told = began;
+        let recovered = MemoryStore::recover(ledger_id, journal, SystemClock, |sequence| {
+            // Looking at the clock for every record would take as long as reading it.
+            if sequence.number().is_multiple_of(1024) && told.elapsed() >= PROGRESS_INTERVAL {
+                told = Instant::now();
+                tracing::info!(records = sequence.number(), of = all.number(), "reading the books");
+            }
+        });
+        if recovered.is_ok() {
+            tracing::info!(
+                records = all.number(),
+                seconds = began.elapsed().as_secs_f32(),
+                "ready"
+            );
+        }
+        // Nobody waits for it any more when the process was told to end.
+        let _ = done.send(recovered);
+    });
+    match result.await {
+        Ok(recovered) => recovered,
+        // The thread has panicked, which ends the process.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Serves a store, once it is open, until a signal comes or it fails, and drains.
+async fn run(
+    listener: TcpListener,
+    opening: impl Future<Output = Result<Arc<impl Store>, String>>,
+    mut signals: Signals,
+    drain_timeout: Duration,
+    failed: impl Future<Output = ()>,
+) -> Result<(), String> {
     // The shutdown hands the signals over to the deadline, so that a second one can cut it short.
-    let (handover, taken_over) = tokio::sync::oneshot::channel();
-    let shutdown = async move {
-        let signal = next_signal().await;
-        tracing::info!(signal, drain_timeout = ?settings.drain_timeout, "draining");
+    let (handover, taken_over) = oneshot::channel();
+    let mut store_failed = false;
+    let shutdown = async {
+        tokio::select! {
+            signal = signals.next() => tracing::info!(signal, ?drain_timeout, "draining"),
+            () = failed => {
+                store_failed = true;
+                tracing::error!(?drain_timeout, "the store has failed; draining");
+            }
+        }
         // The receiver waits as long as the server does.
-        let _ = handover.send(next_signal);
+        let _ = handover.send(signals);
     };
     let deadline = async {
-        let Ok(mut next_signal) = taken_over.await else { return };
+        let Ok(mut signals) = taken_over.await else { return };
         tokio::select! {
-            () = tokio::time::sleep(settings.drain_timeout) => {}
-            _ = next_signal() => {}
+            () = tokio::time::sleep(drain_timeout) => {}
+            _ = signals.next() => {}
         }
     };
-    match server::run(listener, store, shutdown, deadline).await {
+    match server::run_opening(listener, opening, shutdown, deadline).await {
         Ok(Drained::Fully) => tracing::info!("ended; every call was answered"),
         Ok(Drained::CutOff) => {
             tracing::warn!("ended; connections that were still open were cut off");
         }
         Err(error) => return Err(error.to_string()),
     }
-    Ok(())
+    if store_failed { Err("the store has failed; see the log".to_owned()) } else { Ok(()) }
 }
 
-fn watch(kind: SignalKind) -> Result<Signal, String> {
-    signal(kind).map_err(|error| format!("can't watch for signals: {error}"))
+/// A number for a new ledger.
+fn new_ledger() -> LedgerId {
+    // Each half of a random UUID has fixed bits, where the other half has random ones.
+    let (upper, lower) = Uuid::new_v4().as_u64_pair();
+    LedgerId::new(upper ^ lower)
+}
+
+/// The signals that end the bank.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch() -> Result<Self, String> {
+        let watch =
+            |kind| signal(kind).map_err(|error| format!("can't watch for signals: {error}"));
+        Ok(Self {
+            terminate: watch(SignalKind::terminate())?,
+            interrupt: watch(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! The settings of `bank serve`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
@@ -18,6 +20,20 @@ pub struct ServeSettings {
         hide_env_values = true
     )]
     pub listen: SocketAddr,
+
+    /// The file that keeps the books; without it they are gone when the process ends
+    #[arg(long, env = "BANK_DATA", value_name = "FILE", hide_env_values = true)]
+    pub data: Option<PathBuf>,
+
+    /// Refuse writes while the file system of the books has less space than this
+    #[arg(
+        long,
+        env = "BANK_MIN_FREE_SPACE",
+        value_name = "SIZE",
+        default_value = "64MiB",
+        hide_env_values = true
+    )]
+    pub min_free_space: ByteSize,
 
     /// How long running calls may take to finish when the bank is told to end
     #[arg(

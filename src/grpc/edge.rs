@@ -50,6 +50,15 @@ impl Ending {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EndsItself;
 
+/// How far the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It doesn't know its books yet: only health is told.
+    Starting,
+    /// It has all its routes.
+    Ready,
+}
+
 /// Serves one call by the given routes, until it answers, its time is up, or the caller leaves.
 ///
 /// # Errors
@@ -60,6 +69,7 @@ pub(super) struct EndsItself;
 /// future, and ours must come first.
 pub fn serve<R>(
     routes: R,
+    stage: Stage,
     draining: CancellationToken,
     mut request: Request<Body>,
 ) -> impl Future<Output = Result<Response<CallBody>, Infallible>>
@@ -71,7 +81,7 @@ where
     let mut outcome = Outcome::of(call.clone());
     request.extensions_mut().insert(call);
 
-    let admitted = admit(&request, is_bank_call, &draining);
+    let admitted = admit(&request, stage, is_bank_call, &draining);
     let deadline = admitted.as_ref().ok().copied().flatten();
     request.extensions_mut().insert(Ending { draining: draining.clone(), deadline });
     async move {
@@ -105,12 +115,16 @@ where
 
 fn admit(
     request: &Request<Body>,
+    stage: Stage,
     is_bank_call: bool,
     draining: &CancellationToken,
 ) -> Result<Option<Instant>, Error> {
     // Health must still be told while the server drains.
     if is_bank_call && draining.is_cancelled() {
         return Err(Error::Draining);
+    }
+    if stage == Stage::Starting && !request.uri().path().starts_with("/grpc.health.v1.Health/") {
+        return Err(Error::Starting);
     }
     Ok(deadline::of(request.headers())?)
 }

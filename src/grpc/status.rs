@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 
 use crate::ledger::{AccountId, Malformed, Refusal, RequestId};
 use crate::store;
@@ -25,6 +25,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(super) enum Error {
     /// The server is about to end.
     Draining,
+    /// The server has begun, and does not know its books yet.
+    Starting,
     /// The caller's deadline passed.
     DeadlineExceeded,
     /// The request is malformed.
@@ -86,6 +88,12 @@ impl From<Error> for Status {
                 let message = "the server is shutting down; try another one, or again later";
                 Status::with_error_details(Code::Unavailable, message, details)
             }
+            Error::Starting => {
+                let mut details = info("STORE_UNAVAILABLE", []);
+                details.set_retry_info(Some(RETRY_DELAY));
+                let message = "the bank is starting; try again later";
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
             Error::DeadlineExceeded => Status::with_error_details(
                 Code::DeadlineExceeded,
                 "the deadline passed before there was an answer; a mutation may have taken effect",
@@ -101,6 +109,18 @@ impl From<Error> for Status {
                 Status::with_error_details(Code::ResourceExhausted, message, details)
             }
             Error::NoTransactionOf(missing) => no_transaction_of(&missing),
+            Error::Store(store::Error::Unavailable) => {
+                let mut details = info("STORE_UNAVAILABLE", []);
+                details.set_retry_info(Some(RETRY_DELAY));
+                let message = "the bank can't write to its store until it is started again";
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
+            Error::Store(store::Error::Full) => {
+                let mut details = info("STORE_FULL", []);
+                let message = "the store has too little free space for further records";
+                details.set_quota_failure(vec![QuotaViolation::new("store", message)]);
+                Status::with_error_details(Code::ResourceExhausted, message, details)
+            }
             Error::Store(store::Error::Damaged { sequence, cause }) => {
                 tracing::error!(sequence = sequence.number(), cause, "a stored record is damaged");
                 Status::with_error_details(

@@ -40,6 +40,31 @@ pub(super) enum DecodeError {
     Missing(&'static str),
 }
 
+/// A record in its stored form, and the hash in it of the record before.
+pub(super) struct Linked {
+    pub(super) record: Record,
+    pub(super) previous_hash: Vec<u8>,
+}
+
+/// Writes a record without the hash of the one before it.
+pub(super) fn encode(record: &Record) -> Vec<u8> {
+    to_stored(record).encode_to_vec()
+}
+
+/// Adds the hash of the record before to what [`encode`] has written. The fields of a message may stand in
+/// any order, so it is put at the end.
+pub(super) fn encode_previous_hash(hash: &[u8; 32], buffer: &mut Vec<u8>) {
+    const PREVIOUS_HASH: u32 = 5;
+    prost::encoding::bytes::encode(PREVIOUS_HASH, &hash.to_vec(), buffer);
+}
+
+/// Reads a record, and the hash in it.
+pub(super) fn decode(bytes: &[u8]) -> Result<Linked, DecodeError> {
+    let mut stored = StoredRecord::decode(bytes)?;
+    let previous_hash = std::mem::take(&mut stored.previous_hash);
+    Ok(Linked { record: from_stored(stored)?, previous_hash })
+}
+
 /// How many bytes [`encode_delimited`] will write.
 pub(super) fn delimited_length(stored: &StoredRecord) -> usize {
     let length = stored.encoded_len();
@@ -60,6 +85,7 @@ pub(super) fn to_stored(record: &Record) -> StoredRecord {
     let movement = record.request.command.movement();
     let posting = |posting: &Posting| store_posting(posting, movement.as_ref());
     StoredRecord {
+        previous_hash: Vec::new(),
         sequence: record.sequence.number(),
         time_us: record.time.micros(),
         request_id: record.request.id.as_ref().map_or("", RequestId::as_str).to_owned(),

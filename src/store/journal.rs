@@ -4,6 +4,7 @@
 //! without gaps, from 1 on. **Invariant:** a record that was appended can be read at once; it may be
 //! shown to anyone only once [`Journal::durable`] has said so.
 
+mod sqlite;
 mod volatile;
 
 use std::future::Future;
@@ -12,10 +13,21 @@ use crate::ledger::{Record, Sequence};
 
 use super::Error;
 
+pub use sqlite::{OpenError, SqliteJournal};
 pub use volatile::VolatileJournal;
 
 /// Keeps records.
 pub trait Journal: Send + Sync + 'static {
+    /// Whether it can take records now. Asked before anything is decided; what is being decided then is
+    /// taken all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] or [`Error::Unavailable`].
+    fn admit(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Takes the next record. Must not block: it is called with the books locked.
     fn append(&self, record: &Record);
 
@@ -25,6 +37,13 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// [`Error::Damaged`] when it is not there or not readable.
     fn read(&self, sequence: Sequence) -> Result<Record, Error>;
+
+    /// Goes through all records in order, until there are no more or `each` fails.
+    ///
+    /// # Errors
+    ///
+    /// The error of `each`, or [`Error::Damaged`] at the first record that isn't what it should be.
+    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error>;
 
     /// Waits until every record up to this one would survive whatever the journal promises to survive.
     fn durable(&self, sequence: Sequence) -> impl Future<Output = Result<(), Error>> + Send;

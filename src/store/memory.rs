@@ -63,6 +63,35 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         }
     }
 
+    /// The books that a journal holds. `progress` is told of every record that was taken over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] when a record isn't what it should be.
+    pub fn recover(
+        ledger_id: LedgerId,
+        journal: J,
+        clock: C,
+        mut progress: impl FnMut(Sequence),
+    ) -> Result<Self, Error> {
+        let store = Self::new(ledger_id, journal, clock);
+        {
+            let mut state = store.lock();
+            store.journal.scan(&mut |record| {
+                state.take(&record);
+                state.index(&record);
+                progress(record.sequence);
+                Ok(())
+            })?;
+        }
+        Ok(store)
+    }
+
+    /// What keeps its records.
+    pub fn journal(&self) -> &J {
+        &self.journal
+    }
+
     /// The one place that takes the lock. A panic ends the process, so it is never found poisoned.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -115,10 +144,12 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
     }
 
     async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {
+        self.journal.admit()?;
         self.with(|state| self.execute_in(state, request)).await
     }
 
     async fn execute_each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
+        self.journal.admit()?;
         let each = |state: &mut State| {
             requests.into_iter().map(|request| self.execute_in(state, request)).collect()
         };
@@ -129,6 +160,7 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
         &self,
         requests: Vec<Request>,
     ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
+        self.journal.admit()?;
         self.with(|state| self.execute_all_in(state, requests)).await
     }
 

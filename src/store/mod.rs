@@ -34,6 +34,12 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// Records can't be kept any more, until the process is started again. Why was logged.
+    #[error("the journal has failed")]
+    Unavailable,
+    /// There is too little room for further records; what is there can be read.
+    #[error("there is too little free space")]
+    Full,
 }
 
 /// A request that took effect, now or when it was first sent.

@@ -28,7 +28,8 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::support::{
-    Details, ManualClock, ReferenceStore, START_MICROS, TestServer, memory_store, money,
+    Details, FileStore, ManualClock, ReferenceStore, START_MICROS, TestServer, file_store,
+    memory_store, money, quick_folder,
 };
 
 #[tokio::test]
@@ -50,6 +51,16 @@ async fn on_the_store_in_memory() {
 }
 
 #[tokio::test]
+async fn on_the_store_in_a_file() {
+    for case in all() {
+        let clock = ManualClock::new();
+        let folder = quick_folder();
+        let store = file_store(&folder.path().join("bank.db"), &clock).expect("it can be made");
+        check(&case, Bank::InFile(in_process(store)), &clock).await;
+    }
+}
+
+#[tokio::test]
 async fn over_grpc() {
     for case in all() {
         let server = TestServer::start().await;
@@ -61,6 +72,7 @@ async fn over_grpc() {
 /// Where a case runs.
 enum Bank {
     OnReference(Service<ReferenceStore>),
+    InFile(Service<FileStore>),
     InMemory(Service<MemoryStore<VolatileJournal, ManualClock>>),
     OverGrpc(BankServiceClient<Channel>),
 }
@@ -73,6 +85,7 @@ macro_rules! call {
     ($bank:expr, $method:ident, $request:expr) => {
         match $bank {
             Bank::OnReference(service) => service.$method(tonic::Request::new($request)).await,
+            Bank::InFile(service) => service.$method(tonic::Request::new($request)).await,
             Bank::InMemory(service) => service.$method(tonic::Request::new($request)).await,
             Bank::OverGrpc(client) => client.$method($request).await,
         }

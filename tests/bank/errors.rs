@@ -340,6 +340,10 @@ impl Journal for DamagedJournal {
         self.0.read(sequence)
     }
 
+    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+        self.0.scan(each)
+    }
+
     async fn durable(&self, _sequence: Sequence) -> Result<(), Error> {
         Ok(())
     }

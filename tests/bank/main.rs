@@ -1,12 +1,13 @@
 //! Every test of the bank but those that stand beside their code.
 //!
 //! `cases` are the rules as data, on every store and over gRPC; `properties` compare the store with a
-//! plain reference on random histories; `races` run many callers at once; `wire` and `errors` look at
+//! plain reference on random histories; `races` run many callers at once; `durability` ends banks at bad moments and damages their files; `wire` and `errors` look at
 //! what a client sees; `process` starts the binary; `command_line` uses it as people do; `house` keeps the floors apart.
 
 mod bad_input;
 mod cases;
 mod command_line;
+mod durability;
 mod errors;
 mod house;
 mod process;

@@ -14,7 +14,9 @@ use bank::store::{
 };
 use proptest::prelude::*;
 
-use crate::support::{LEDGER, ManualClock, ReferenceStore, START_MICROS, memory_store};
+use crate::support::{
+    LEDGER, ManualClock, ReferenceStore, START_MICROS, file_store, memory_store, quick_folder,
+};
 
 /// What may happen to a bank.
 #[derive(Clone, Debug)]
@@ -28,6 +30,8 @@ enum Step {
     WalkAccounts(AccountQuery),
     WalkHolds(HoldQuery),
     FindRequest(RequestId),
+    /// Of a bank in a file: it ends, and is started again.
+    Restart,
 }
 
 proptest! {
@@ -36,16 +40,41 @@ proptest! {
     #[test]
     fn the_store_agrees_with_the_bare_ledger(steps in prop::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        runtime.block_on(compare(steps))?;
+        let clock = ManualClock::new();
+        let store = memory_store(&clock);
+        // What is in memory only has no restarts.
+        runtime.block_on(compare(steps, &clock, store, |store, _| store))?;
     }
 }
 
-async fn compare(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let clock = ManualClock::new();
-    let reference = ReferenceStore::new(&clock);
-    let store = memory_store(&clock);
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_store_in_a_file_agrees_across_restarts(steps in prop::collection::vec(step(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let folder = quick_folder();
+        let path = folder.path().join("bank.db");
+        let clock = ManualClock::new();
+        let store = file_store(&path, &clock).expect("it can be made");
+        runtime.block_on(compare(steps, &clock, store, |store, reference| {
+            drop(store);
+            reference.restart();
+            file_store(&path, &clock).expect("it can be opened again")
+        }))?;
+    }
+}
+
+async fn compare<S: Store>(
+    steps: Vec<Step>,
+    clock: &ManualClock,
+    mut store: S,
+    restart: impl Fn(S, &ReferenceStore) -> S,
+) -> Result<(), TestCaseError> {
+    let reference = ReferenceStore::new(clock);
     for step in steps {
         match step {
+            Step::Restart => store = restart(store, &reference),
             Step::Execute(request) => {
                 let expected = reference.execute(request.clone()).await;
                 let came = store.execute(request.clone()).await;
@@ -219,6 +248,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => listing().prop_map(Step::WalkAccounts),
         1 => hold_listing().prop_map(Step::WalkHolds),
         1 => request_id().prop_map(Step::FindRequest),
+        2 => Just(Step::Restart),
     ]
 }
 

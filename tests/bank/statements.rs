@@ -28,6 +28,10 @@ impl Journal for CountingJournal {
         self.inner.read(sequence)
     }
 
+    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+        self.inner.scan(each)
+    }
+
     async fn durable(&self, sequence: Sequence) -> Result<(), Error> {
         self.inner.durable(sequence).await
     }

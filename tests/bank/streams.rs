@@ -119,7 +119,7 @@ impl Pipe {
             .body(Body::new(StreamBody::new(frames)))
             .expect("it is well formed");
         let service = BankServiceServer::new(Service::new(store.clone()));
-        let response = edge::serve(service, draining, request).await;
+        let response = edge::serve(service, edge::Stage::Ready, draining, request).await;
         let response = response.unwrap_or_else(|error| match error {});
         Self { taken, answers: response.into_body() }
     }

@@ -259,7 +259,8 @@ async fn through_edge<S: Store>(
     draining: CancellationToken,
 ) -> Status {
     let service = BankServiceServer::new(Service::new(store.clone()));
-    let response: Result<Response<_>, Infallible> = edge::serve(service, draining, request).await;
+    let response: Result<Response<_>, Infallible> =
+        edge::serve(service, edge::Stage::Ready, draining, request).await;
     let response = response.unwrap_or_else(|error| match error {});
     Status::from_header_map(response.headers()).expect("it is an error")
 }

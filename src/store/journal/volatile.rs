@@ -70,6 +70,11 @@ impl Journal for VolatileJournal {
         codec::decode_delimited(bytes).map_err(|error| damaged(&error.to_string()))
     }
 
+    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+        let count = self.arena.read().unwrap_or_else(PoisonError::into_inner).places.len() as u64;
+        (1..=count).map(Sequence::new).try_for_each(|sequence| each(self.read(sequence)?))
+    }
+
     async fn durable(&self, _sequence: Sequence) -> Result<(), Error> {
         Ok(())
     }

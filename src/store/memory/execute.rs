@@ -200,7 +200,7 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
 
 impl State {
     /// Takes over what was decided.
-    fn take(&mut self, record: &Record) {
+    pub(super) fn take(&mut self, record: &Record) {
         self.last_sequence = record.sequence;
         self.last_time = record.time;
         if let Ok(change) = &record.outcome {
@@ -218,7 +218,7 @@ impl State {
     }
 
     /// Notes where a record is found again.
-    fn index(&mut self, record: &Record) {
+    pub(super) fn index(&mut self, record: &Record) {
         if let Some(id) = &record.request.id {
             self.requests.insert(id, record.sequence);
         }

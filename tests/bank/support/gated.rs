@@ -55,6 +55,10 @@ impl Journal for GatedJournal {
         self.inner.read(sequence)
     }
 
+    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+        self.inner.scan(each)
+    }
+
     async fn durable(&self, sequence: Sequence) -> Result<(), Error> {
         let mut durable = self.durable.clone();
         durable

@@ -48,6 +48,21 @@ impl Running {
         format!("http://{}", self.address)
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, and doesn't wait for its end.
+    pub(crate) fn kill_now(&mut self) {
+        self.child.kill().expect("it is there");
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub(crate) fn kill(mut self) {
+        self.kill_now();
+        self.child.wait().expect("it ends");
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("it has an id");
         kill_process(pid, signal).expect("it is there");

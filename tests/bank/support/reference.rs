@@ -38,6 +38,11 @@ impl ReferenceStore {
         Self { clock: clock.clone(), state: Mutex::new(state) }
     }
 
+    /// What a restart makes it forget: the times that readers were told.
+    pub(crate) fn restart(&self) {
+        self.with(|state| state.seen_time = None);
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         work(&mut self.state.lock().expect("no test panics while it holds the books"))
     }

@@ -1,0 +1,221 @@
+//! The journal in an SQLite file: what it calls durable survives any end of the process or the machine.
+//!
+//! Records are appended by one thread, in groups; see `writer`. Until they are durable they are read from
+//! its queue, and then from the file. **Invariant:** a record that is read is what was written, or an
+//! error: each bears a checksum, and the hash of the one before it.
+
+mod chain;
+mod file;
+mod scan;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use rusqlite::{Connection, OptionalExtension};
+use tokio::sync::watch;
+
+use crate::ledger::{LedgerId, Record, Sequence};
+use crate::store::{Error, codec};
+
+use super::Journal;
+use file::Ownership;
+use writer::{Progress, Queue, Writer};
+
+use chain::ChainHash;
+pub use file::OpenError;
+
+/// Keeps records in an SQLite file.
+#[derive(Debug)]
+pub struct SqliteJournal {
+    path: PathBuf,
+    ledger_id: LedgerId,
+    opened_at: Sequence,
+    queue: Arc<Queue>,
+    progress: watch::Receiver<Progress>,
+    /// Connections that nobody reads with at the moment.
+    readers: Mutex<Vec<Connection>>,
+    threads: Vec<JoinHandle<()>>,
+    #[allow(dead_code, reason = "it is held as long as the file is open")]
+    ownership: Ownership,
+}
+
+impl SqliteJournal {
+    /// Opens the file of a ledger, or makes one for a new ledger.
+    ///
+    /// Writes are refused while the file system has less free bytes than `min_free_bytes`.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when the file is in use, is not the bank's, or can't be opened.
+    pub fn open(path: &Path, new: LedgerId, min_free_bytes: u64) -> Result<Self, OpenError> {
+        let ownership = Ownership::take(path)?;
+        let (connection, ledger_id) = file::open_to_write(path, new)?;
+        let sqlite = |error| file::sqlite(path, error);
+        let (last, hash) = file::head(&connection, ledger_id).map_err(sqlite)?;
+        let damaged = || OpenError::Damaged {
+            path: path.to_owned(),
+            cause: "the hash of its newest record is no hash".to_owned(),
+        };
+        let last_hash = hash.ok_or_else(damaged)?;
+
+        let queue = Arc::new(Queue::after(last));
+        let (announce, progress) = watch::channel(Progress::Durable(last));
+        let (checkpoints, asked) = sync_channel(1);
+        let left_over = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            connection,
+            queue: queue.clone(),
+            last_hash,
+            progress: announce,
+            checkpoints,
+            left_over: left_over.clone(),
+            path: path.to_owned(),
+            min_free_bytes,
+            bytes_since_checkpoint: 0,
+        };
+        let checkpointer = file::checkpointer(path).map_err(sqlite)?;
+        let threads = vec![
+            spawn("journal", move || writer.run()),
+            spawn("checkpoints", move || make_checkpoints(&checkpointer, &asked, &left_over)),
+        ];
+        let readers = Mutex::default();
+        let path = path.to_owned();
+        Ok(Self { path, ledger_id, opened_at: last, queue, progress, readers, threads, ownership })
+    }
+
+    /// The ledger whose records they are.
+    #[must_use]
+    pub fn ledger_id(&self) -> LedgerId {
+        self.ledger_id
+    }
+
+    /// The newest record that the file had when it was opened.
+    #[must_use]
+    pub fn opened_at(&self) -> Sequence {
+        self.opened_at
+    }
+
+    /// Waits until records can't be written any more.
+    pub fn failed(&self) -> impl Future<Output = ()> + use<> {
+        let mut progress = self.progress.clone();
+        async move {
+            let failed = progress.wait_for(|progress| *progress == Progress::Failed).await;
+            if failed.is_err() {
+                // The journal was closed, as it should be.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    fn with_reader<T>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => file::reader(&self.path)?,
+        };
+        let result = read(&connection)?;
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        Ok(result)
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be started")
+}
+
+/// Copies what was written from the WAL into the database, whenever it is asked to.
+fn make_checkpoints(connection: &Connection, asked: &Receiver<()>, left_over: &AtomicBool) {
+    while asked.recv().is_ok() {
+        match file::checkpoint(connection) {
+            Ok(()) => left_over.store(true, Ordering::Release),
+            // The WAL holds it all the same; the next one tries again.
+            Err(error) => tracing::warn!(%error, "a checkpoint could not be made"),
+        }
+    }
+}
+
+impl Journal for SqliteJournal {
+    fn admit(&self) -> Result<(), Error> {
+        if *self.progress.borrow() == Progress::Failed {
+            return Err(Error::Unavailable);
+        }
+        if self.queue.has_room() { Ok(()) } else { Err(Error::Full) }
+    }
+
+    fn append(&self, record: &Record) {
+        self.queue.push(codec::encode(record));
+    }
+
+    fn read(&self, sequence: Sequence) -> Result<Record, Error> {
+        let damaged = |cause: String| Error::Damaged { sequence, cause };
+        let decode = |bytes: &[u8]| {
+            let linked = codec::decode(bytes).map_err(|error| damaged(error.to_string()))?;
+            if linked.record.sequence == sequence {
+                Ok(linked.record)
+            } else {
+                Err(damaged("another record stands in its place".to_owned()))
+            }
+        };
+        if let Some(pending) = self.queue.find(sequence) {
+            return decode(&pending);
+        }
+        let stored = self.with_reader(|connection| {
+            connection
+                .prepare_cached("SELECT record, checksum FROM records WHERE sequence = ?1")?
+                .query_row([sequence.number().cast_signed()], |row| {
+                    let bytes = row.get_ref(0)?.as_blob()?;
+                    let is_whole = ChainHash::of(bytes).checksum() == row.get::<_, i64>(1)?;
+                    Ok(is_whole.then(|| decode(bytes)))
+                })
+                .optional()
+        });
+        match stored {
+            Ok(Some(Some(record))) => record,
+            Ok(Some(None)) => Err(damaged("it does not match its checksum".to_owned())),
+            Ok(None) => Err(damaged("it is not there".to_owned())),
+            Err(error) => Err(damaged(error.to_string())),
+        }
+    }
+
+    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+        let connection = file::reader(&self.path).map_err(|error| Error::Damaged {
+            sequence: Sequence::new(1),
+            cause: error.to_string(),
+        })?;
+        scan::records(&connection, self.ledger_id, each).map(|_| ())
+    }
+
+    async fn durable(&self, sequence: Sequence) -> Result<(), Error> {
+        let is_settled = |progress: &Progress| match progress {
+            Progress::Durable(last) => *last >= sequence,
+            Progress::Failed => true,
+        };
+        let mut progress = self.progress.clone();
+        match progress.wait_for(is_settled).await.as_deref() {
+            Ok(Progress::Durable(_)) => Ok(()),
+            Ok(Progress::Failed) | Err(_) => Err(Error::Unavailable),
+        }
+    }
+}
+
+impl Drop for SqliteJournal {
+    /// Writes what is left. The connection that writes is the last to close, so that SQLite moves the WAL
+    /// into the database and removes it.
+    fn drop(&mut self) {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.queue.close();
+        // The writer ends first; then nobody asks for checkpoints any more.
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the journal has ended by a panic");
+            }
+        }
+    }
+}

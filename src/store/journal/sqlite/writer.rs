@@ -1,0 +1,244 @@
+//! The thread that writes: everything that is queued, in one transaction, with one sync, and then one
+//! announcement.
+//!
+//! **Invariant:** what failed to be written is never tried again. After a failed sync nobody knows what
+//! the disk holds; only a new start, which reads it, can tell.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use tokio::sync::watch;
+
+use crate::ledger::Sequence;
+use crate::store::codec;
+
+use super::chain::ChainHash;
+use super::file;
+
+/// How many records one transaction takes, at the most: beyond some thousands a sync costs next to
+/// nothing a record, and those who wait first should not wait for those who came last.
+const GROUP: usize = 8192;
+/// How many bytes are written between checkpoints, about.
+const CHECKPOINT_BYTES: u64 = 16 << 20;
+/// How often the free space is looked at.
+const SPACE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How far the writing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Every record up to this one is durable.
+    Durable(Sequence),
+    /// Nothing will be durable any more.
+    Failed,
+}
+
+/// What the writer shares with those who give it records.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Records that are not durable yet, in order, without their links.
+    pending: VecDeque<Bytes>,
+    /// The sequence of the first of them.
+    first: Sequence,
+    /// Whether no more will come.
+    closed: bool,
+    /// Whether there is room for more.
+    has_room: bool,
+}
+
+impl Queue {
+    /// An empty queue after a record.
+    pub(super) fn after(last: Sequence) -> Self {
+        let state =
+            State { pending: VecDeque::new(), first: last.next(), closed: false, has_room: true };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the next record.
+    pub(super) fn push(&self, record: Vec<u8>) {
+        let mut state = self.lock();
+        state.pending.push_back(Bytes::from(record));
+        if state.pending.len() == 1 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// A record that is not durable yet.
+    pub(super) fn find(&self, sequence: Sequence) -> Option<Bytes> {
+        let state = self.lock();
+        let index = sequence.number().checked_sub(state.first.number())?;
+        state.pending.get(usize::try_from(index).ok()?).cloned()
+    }
+
+    /// Whether there is room for more records.
+    pub(super) fn has_room(&self) -> bool {
+        self.lock().has_room
+    }
+
+    /// Lets the writer end once it has written all that was pushed.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for records: the next group, which stays in the queue; empty when the time is up, none at the
+    /// end.
+    fn next_group(&self, time: Duration) -> Option<(Sequence, Vec<Bytes>)> {
+        let state = self.lock();
+        let (state, _) = self
+            .changed
+            .wait_timeout_while(state, time, |state| state.pending.is_empty() && !state.closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        if state.pending.is_empty() && state.closed {
+            return None;
+        }
+        Some((state.first, state.pending.iter().take(GROUP).cloned().collect()))
+    }
+
+    /// Forgets records that are durable now.
+    fn forget(&self, count: usize) {
+        let mut state = self.lock();
+        state.pending.drain(..count);
+        state.first = Sequence::new(state.first.number() + count as u64);
+    }
+}
+
+/// Writes what is queued.
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) queue: Arc<Queue>,
+    pub(super) last_hash: ChainHash,
+    pub(super) progress: watch::Sender<Progress>,
+    /// Asks for a checkpoint.
+    pub(super) checkpoints: SyncSender<()>,
+    /// Says that one was made.
+    pub(super) left_over: Arc<AtomicBool>,
+    pub(super) path: PathBuf,
+    pub(super) min_free_bytes: u64,
+    pub(super) bytes_since_checkpoint: u64,
+}
+
+impl Writer {
+    /// Writes until the queue is closed, or writing fails.
+    pub(super) fn run(mut self) {
+        let mut looked_at = None;
+        while let Some((first, group)) = self.queue.next_group(SPACE_INTERVAL) {
+            if !group.is_empty() {
+                match self.commit(first, &group) {
+                    Ok(last) => {
+                        self.queue.forget(group.len());
+                        self.progress.send_replace(Progress::Durable(last));
+                    }
+                    Err(error) => {
+                        tracing::error!(
+                            %error,
+                            first = first.number(),
+                            count = group.len(),
+                            "records can't be written; nothing more is taken until a new start"
+                        );
+                        self.progress.send_replace(Progress::Failed);
+                        return;
+                    }
+                }
+                self.ask_for_checkpoint();
+                self.finish_checkpoint();
+            }
+            if looked_at.is_none_or(|at: Instant| at.elapsed() >= SPACE_INTERVAL) {
+                looked_at = Some(Instant::now());
+                self.look_at_space();
+            }
+        }
+    }
+
+    fn commit(&mut self, first: Sequence, group: &[Bytes]) -> rusqlite::Result<Sequence> {
+        let transaction = self.connection.transaction()?;
+        let mut hash = self.last_hash;
+        let mut sequence = first;
+        let mut stored = Vec::new();
+        {
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO records (sequence, record, checksum) VALUES (?1, ?2, ?3)",
+            )?;
+            for (index, record) in group.iter().enumerate() {
+                sequence = Sequence::new(first.number() + index as u64);
+                stored.clear();
+                stored.extend_from_slice(record);
+                codec::encode_previous_hash(hash.as_bytes(), &mut stored);
+                hash = ChainHash::of(&stored);
+                let number = sequence.number().cast_signed();
+                insert.execute((number, stored.as_slice(), hash.checksum()))?;
+                self.bytes_since_checkpoint += stored.len() as u64;
+            }
+            transaction
+                .prepare_cached(
+                    "INSERT INTO head (one, sequence, hash) VALUES (1, ?1, ?2)
+                     ON CONFLICT (one) DO UPDATE SET sequence = ?1, hash = ?2",
+                )?
+                .execute((sequence.number().cast_signed(), hash.as_bytes().as_slice()))?;
+        }
+        transaction.commit()?;
+        self.last_hash = hash;
+        Ok(sequence)
+    }
+
+    fn ask_for_checkpoint(&mut self) {
+        if self.bytes_since_checkpoint < CHECKPOINT_BYTES {
+            return;
+        }
+        match self.checkpoints.try_send(()) {
+            Ok(()) => self.bytes_since_checkpoint = 0,
+            // One is being made.
+            Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
+    }
+
+    /// Most of a checkpoint is made by another thread. What was written meanwhile is left over, and the
+    /// WAL would grow on behind it for ever, so that little rest is copied here, where nothing is written
+    /// meanwhile: then the WAL begins anew.
+    fn finish_checkpoint(&self) {
+        if self.left_over.swap(false, Ordering::AcqRel)
+            && let Err(error) = file::checkpoint(&self.connection)
+        {
+            tracing::warn!(%error, "a checkpoint could not be finished");
+        }
+    }
+
+    fn look_at_space(&self) {
+        let free = match free_bytes(&self.path) {
+            Ok(free) => free,
+            Err(error) => {
+                tracing::warn!(%error, "the free space can't be told");
+                return;
+            }
+        };
+        let has_room = free >= self.min_free_bytes;
+        let before = std::mem::replace(&mut self.queue.lock().has_room, has_room);
+        if before && !has_room {
+            let needed = self.min_free_bytes;
+            tracing::error!(free, needed, "too little free space: writes are refused");
+        } else if has_room && !before {
+            tracing::info!(free, "there is free space again: writes go on");
+        }
+    }
+}
+
+/// How many bytes the file system of a file has left for this process.
+pub(super) fn free_bytes(path: &Path) -> std::io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

@@ -1,0 +1,755 @@
+//! Books in a file: what was acknowledged is there after any end, and damage is never served.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bank::grpc::proto;
+use bank::grpc::proto::bank_service_client::BankServiceClient;
+use bank::grpc::proto::get_transaction_request::Key;
+use bank::ledger::{Record, Request, Sequence};
+use bank::store::journal::{Journal, OpenError, SqliteJournal};
+use bank::store::{
+    AccountQuery, Error, HoldQuery, LinkedRecord, MemoryStore, RecordKey, Store, TransactionQuery,
+};
+use rustix::process::Signal;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use crate::support::process::{Running, bank, run};
+use crate::support::{
+    Details, FileStore, LEDGER, ManualClock, create, deposit, file_store, money, quick_folder,
+};
+
+const ACCOUNTS: usize = 20;
+const INITIAL_BALANCE: i64 = 1_000_000;
+
+/// The client's own book: what each request came to, as far as it was told.
+#[derive(Default)]
+struct OwnBook {
+    acknowledged: HashMap<String, proto::Transaction>,
+    unknown: Vec<proto::TransferRequest>,
+}
+
+/// Killed in the middle of many transfers, again and again: every acknowledged one is there, once, with
+/// what was told of it; every other is there whole or not at all, and takes effect once when it is sent
+/// again.
+///
+/// `KILL_ROUNDS` says how often; 50 unless told.
+#[test]
+fn killed_at_any_moment_it_keeps_what_it_acknowledged() {
+    #[allow(clippy::disallowed_methods, reason = "the long run is asked for by the environment")]
+    let rounds = std::env::var("KILL_ROUNDS").map_or(50, |text| text.parse().expect("a number"));
+    let seed = fastrand::u64(..);
+    println!("seed {seed:#x}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let data = folder.path().join("bank.db");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut all = OwnBook::default();
+    for round in 0..rounds {
+        let mut running = serve(&data);
+        let book = runtime.block_on(async {
+            let mut client = client(&running).await;
+            if round == 0 {
+                open_accounts(&mut client).await;
+            }
+            let enough = random.u64(0..600);
+            pay_until(&mut running, client, enough, &mut random).await
+        });
+        running.kill();
+
+        let running = serve(&data);
+        runtime.block_on(async {
+            let mut client = client(&running).await;
+            check_acknowledged(&mut client, &book.acknowledged).await;
+            let settled = settle(&mut client, book.unknown).await;
+            all.acknowledged.extend(book.acknowledged);
+            all.acknowledged.extend(settled);
+            check_totals(&mut client, all.acknowledged.len()).await;
+        });
+        running.kill();
+    }
+    let running = serve(&data);
+    runtime.block_on(async {
+        let mut client = client(&running).await;
+        check_whole_ledger(&mut client, &all.acknowledged).await;
+    });
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    assert!(!data.with_extension("db-wal").exists(), "a bank that ends well leaves one file");
+}
+
+fn serve(data: &Path) -> Running {
+    let data = data.to_str().expect("the folder's name is UTF-8");
+    let mut command = bank(&["serve", "--listen", "127.0.0.1:0", "--data", data]);
+    Running::start(command.args(["--log-level", "warn,bank::cli=info"]))
+}
+
+/// A client of a bank that has read its books.
+async fn client(running: &Running) -> BankServiceClient<Channel> {
+    let mut client = BankServiceClient::connect(running.endpoint()).await.expect("it listens");
+    loop {
+        match client.get_trial_balance(proto::GetTrialBalanceRequest::default()).await {
+            Ok(_) => return client,
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+        }
+    }
+}
+
+fn name(number: usize) -> String {
+    format!("a{number}")
+}
+
+async fn open_accounts(client: &mut BankServiceClient<Channel>) {
+    for number in 0..ACCOUNTS {
+        let request = proto::CreateAccountRequest {
+            initial_balance: INITIAL_BALANCE,
+            ..create(&name(number), "USD")
+        };
+        client.create_account(request).await.expect("it opens");
+    }
+}
+
+/// Many callers at once, until so many transfers were acknowledged; then the bank is killed under them.
+async fn pay_until(
+    running: &mut Running,
+    client: BankServiceClient<Channel>,
+    enough: u64,
+    random: &mut fastrand::Rng,
+) -> OwnBook {
+    let book = Arc::new(Mutex::new(OwnBook::default()));
+    let count = Arc::new(AtomicU64::new(0));
+    let (reached, mut reaching) = watch::channel(enough == 0);
+    let reached = Arc::new(reached);
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (mut client, book, count) = (client.clone(), book.clone(), count.clone());
+        let (reached, mut random) = (reached.clone(), random.fork());
+        callers.spawn(async move {
+            loop {
+                let from = random.usize(0..ACCOUNTS);
+                let to = (from + random.usize(1..ACCOUNTS)) % ACCOUNTS;
+                let request = proto::TransferRequest {
+                    request_id: format!("{:032x}", random.u128(..)),
+                    from_account_id: name(from),
+                    to_account_id: name(to),
+                    amount: Some(money(random.i64(1..100), "USD")),
+                    ..proto::TransferRequest::default()
+                };
+                let answer = client.transfer(request.clone()).await;
+                let mut book = book.lock().expect("no caller panics with it");
+                let Ok(answer) = answer else {
+                    book.unknown.push(request);
+                    return;
+                };
+                let transaction = answer.into_inner().transaction.expect("it has one");
+                book.acknowledged.insert(request.request_id, transaction);
+                if count.fetch_add(1, Ordering::SeqCst) + 1 >= enough {
+                    reached.send_replace(true);
+                }
+            }
+        });
+    }
+    reaching.wait_for(|reached| *reached).await.expect("the callers go on");
+    running.kill_now();
+    callers.join_all().await;
+    Arc::into_inner(book).expect("the callers have ended").into_inner().expect("nobody panicked")
+}
+
+async fn transaction_of(
+    client: &mut BankServiceClient<Channel>,
+    request_id: &str,
+) -> Result<proto::Transaction, Status> {
+    let request = proto::GetTransactionRequest { key: Some(Key::RequestId(request_id.to_owned())) };
+    let answer = client.get_transaction(request).await?;
+    Ok(answer.into_inner().transaction.expect("it has one"))
+}
+
+async fn check_acknowledged(
+    client: &mut BankServiceClient<Channel>,
+    acknowledged: &HashMap<String, proto::Transaction>,
+) {
+    for (request_id, told) in acknowledged {
+        let found = transaction_of(client, request_id).await.expect("it was acknowledged");
+        // What the account held is told to the one who asked for it alone.
+        assert_eq!(found, proto::Transaction { balance_after: None, ..told.clone() });
+    }
+}
+
+/// Finds out what became of requests whose answers were lost, and sends them again.
+async fn settle(
+    client: &mut BankServiceClient<Channel>,
+    unknown: Vec<proto::TransferRequest>,
+) -> HashMap<String, proto::Transaction> {
+    let mut settled = HashMap::new();
+    for request in unknown {
+        let before = match transaction_of(client, &request.request_id).await {
+            Ok(transaction) => Some(transaction),
+            Err(status) => {
+                assert_eq!(status.code(), Code::NotFound, "{status:?}");
+                None
+            }
+        };
+        let answer = client.transfer(request.clone()).await.expect("it can be sent again");
+        let answer = answer.into_inner();
+        assert_eq!(answer.replayed, before.is_some());
+        let transaction = answer.transaction.expect("it has one");
+        if let Some(before) = before {
+            assert_eq!(before.transaction_id, transaction.transaction_id);
+        }
+        settled.insert(request.request_id, transaction);
+    }
+    settled
+}
+
+async fn check_totals(client: &mut BankServiceClient<Channel>, transfers: usize) {
+    let answer = client.get_trial_balance(proto::GetTrialBalanceRequest::default()).await;
+    let totals = answer.expect("it can be read").into_inner().totals;
+    let totals = totals.first().expect("there are accounts");
+    assert_eq!(totals.difference, 0);
+    let accounts = i64::try_from(ACCOUNTS).expect("there are few");
+    assert_eq!(totals.accounts_posted, accounts * INITIAL_BALANCE);
+    let transfers = i64::try_from(transfers).expect("there are few");
+    assert_eq!(totals.transaction_count, accounts + transfers, "each took effect once");
+}
+
+/// Every transaction of the ledger stands in the client's book, and the other way round.
+async fn check_whole_ledger(
+    client: &mut BankServiceClient<Channel>,
+    acknowledged: &HashMap<String, proto::Transaction>,
+) {
+    let mut request = proto::ListTransactionsRequest {
+        types: vec![proto::TransactionType::Transfer.into()],
+        page_size: 1000,
+        ..proto::ListTransactionsRequest::default()
+    };
+    let mut seen = 0;
+    loop {
+        let page = client.list_transactions(request.clone()).await.expect("it can be read");
+        let page = page.into_inner();
+        for found in page.transactions {
+            let told = acknowledged.get(&found.request_id).expect("it stands in the book");
+            assert_eq!(found, proto::Transaction { balance_after: None, ..told.clone() });
+            seen += 1;
+        }
+        if page.next_page_token.is_empty() {
+            assert_eq!(seen, acknowledged.len());
+            return;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+#[test]
+fn a_second_bank_is_refused_the_file() {
+    let folder = quick_folder();
+    let data = folder.path().join("bank.db");
+    let first = serve(&data);
+    let path = data.to_str().expect("the folder's name is UTF-8");
+    let second = run(&mut bank(&["serve", "--listen", "127.0.0.1:0", "--data", path]));
+    let text = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{text}");
+    let process = format!("{path} is in use by another bank, process {}\n", first.id());
+    assert_eq!(text, format!("bank: {process}"));
+
+    first.signal(Signal::TERM);
+    assert_eq!(first.end().0, Some(0));
+    let third = serve(&data);
+    third.signal(Signal::TERM);
+    assert_eq!(third.end().0, Some(0));
+}
+
+#[test]
+fn other_files_are_left_alone() {
+    let folder = quick_folder();
+    let clock = ManualClock::new();
+    let text = folder.path().join("text");
+    fs::write(&text, "not a database, and long enough to be looked at as one: ".repeat(40))
+        .expect("it can be written");
+    let foreign = folder.path().join("foreign.db");
+    rusqlite::Connection::open(&foreign)
+        .and_then(|connection| connection.execute_batch("CREATE TABLE mine (x)"))
+        .expect("it can be made");
+    for path in [&text, &foreign] {
+        let before = fs::read(path).expect("it is there");
+        let error = file_store(path, &clock).expect_err("it is refused");
+        assert!(error.contains("is not a file of the bank"), "{error}");
+        assert_eq!(fs::read(path).expect("it is there"), before);
+    }
+
+    let newer = folder.path().join("newer.db");
+    drop(file_store(&newer, &clock).expect("it can be made"));
+    rusqlite::Connection::open(&newer)
+        .and_then(|connection| connection.pragma_update(None, "user_version", 99))
+        .expect("it can be changed");
+    match SqliteJournal::open(&newer, LEDGER, 0) {
+        Err(OpenError::Newer { found: 99, known, .. }) => assert!(known < 99),
+        other => panic!("{other:?}"),
+    }
+    // The WAL of a bank whose file is gone is no new bank.
+    let gone = folder.path().join("gone.db");
+    fs::write(gone.with_extension("db-wal"), "records").expect("it can be written");
+    let error = file_store(&gone, &clock).expect_err("it is refused");
+    assert!(error.contains("is damaged: its WAL is there, and it is not"), "{error}");
+
+    let error = file_store(&folder.path().join("no/such/folder.db"), &clock);
+    assert!(error.err().is_some_and(|error| error.contains("No such file")));
+}
+
+/// Everything that can be read of a bank, in one value that can be compared.
+#[derive(Debug, PartialEq)]
+struct Everything {
+    accounts: Vec<bank::store::AccountView>,
+    transactions: Vec<LinkedRecord>,
+    holds: Vec<bank::ledger::Hold>,
+    totals: Vec<(bank::ledger::Currency, bank::ledger::Totals)>,
+    records: Vec<Option<LinkedRecord>>,
+}
+
+async fn everything<S: Store>(store: &S) -> Result<Everything, Error> {
+    let accounts = AccountQuery {
+        currency: None,
+        state: None,
+        id_prefix: String::new(),
+        after: None,
+        page_size: 1000,
+    };
+    let transactions = TransactionQuery {
+        account_id: None,
+        start_time: None,
+        end_time: None,
+        types: Vec::new(),
+        oldest_first: true,
+        cursor: None,
+        page_size: 1000,
+    };
+    let holds = HoldQuery { account_id: None, state: None, before: None, page_size: 1000 };
+    let mut records = Vec::new();
+    for number in 1..=store.head().await?.number() {
+        records.push(store.record(&RecordKey::Sequence(Sequence::new(number))).await?);
+    }
+    Ok(Everything {
+        accounts: store.accounts(&accounts).await?.accounts,
+        transactions: store
+            .transactions(&transactions)
+            .await?
+            .expect("no account is asked for")
+            .records,
+        holds: store.holds(&holds).await?.expect("no account is asked for").holds,
+        totals: store.totals(None).await?,
+        records,
+    })
+}
+
+/// Some requests of every kind, one after the other.
+fn small_history() -> Vec<Request> {
+    use bank::ledger::{
+        AccountId, Amount, Command, Currency, Description, DisplayName, HoldId, HoldParties,
+        Labels, Money, NewAccountId, OverdraftLimit, Parties, RequestId, TransactionId,
+    };
+    let account = |id: &str| AccountId::parse(id).expect("it is well formed");
+    let usd = || Currency::parse("USD").expect("it is known");
+    let money = |minor_units| Money {
+        currency: usd(),
+        amount: Amount::new(minor_units).expect("it is above 0"),
+    };
+    let text = |text: &str| Description::parse(text).expect("it is short");
+    let open = |id: &str| Command::CreateAccount {
+        account_id: NewAccountId::ByClient(account(id)),
+        currency: usd(),
+        display_name: DisplayName::parse("somebody").expect("it is short"),
+        overdraft_limit: OverdraftLimit::new(100).expect("it is not below 0"),
+        labels: Labels::parse([("k", "v")]).expect("they are well formed"),
+        initial_balance: None,
+    };
+    let transfer = |amount| Command::Transfer {
+        parties: Parties::new(account("alice"), account("bob")).expect("they are two"),
+        amount: money(amount),
+        description: text("rent"),
+        labels: Labels::default(),
+    };
+    let commands = vec![
+        open("alice"),
+        open("bob"),
+        Command::Deposit {
+            account_id: account("alice"),
+            amount: money(1050),
+            description: text(""),
+            labels: Labels::default(),
+        },
+        transfer(300),
+        transfer(1_000_000),
+        Command::PlaceHold {
+            parties: HoldParties::new(account("alice"), Some(account("bob"))).expect("two"),
+            amount: money(40),
+            ttl: None,
+            description: text("hotel"),
+            labels: Labels::default(),
+        },
+        Command::CaptureHold {
+            hold_id: HoldId::new(LEDGER, Sequence::new(6)),
+            amount: Some(Amount::new(30).expect("it is above 0")),
+        },
+        Command::ReverseTransaction {
+            transaction_id: TransactionId::new(LEDGER, Sequence::new(4)),
+            amount: None,
+            description: text("a mistake"),
+        },
+        Command::FreezeAccount { account_id: account("bob"), reason: text("a closer look") },
+    ];
+    commands
+        .into_iter()
+        .enumerate()
+        .map(|(number, command)| Request {
+            id: Some(RequestId::parse(&format!("r{number}")).expect("it is visible")),
+            command,
+        })
+        .collect()
+}
+
+async fn execute_all(store: &FileStore) {
+    for request in small_history() {
+        // Some are refused, and kept.
+        let _ = store.execute(request).await.expect("it is written");
+    }
+}
+
+/// A repeat gets what the first request got, in another process too: of successes and of refusals that
+/// were kept.
+#[tokio::test]
+async fn repeats_are_answered_across_restarts() {
+    let folder = quick_folder();
+    let path = folder.path().join("bank.db");
+    let clock = ManualClock::new();
+    let mut first = Vec::new();
+    {
+        let store = file_store(&path, &clock).expect("it can be made");
+        for request in small_history() {
+            first.push(store.execute(request).await.expect("it is written"));
+        }
+    }
+    let store = file_store(&path, &clock).expect("it can be opened");
+    let before = store.head().await.expect("it can be read");
+    let mut refused = 0;
+    for (request, first) in small_history().into_iter().zip(first) {
+        let again = store.execute(request).await.expect("it can be read");
+        match (first, again) {
+            (Ok(first), Ok(again)) => {
+                assert!(again.replayed);
+                assert_eq!(again.record, first.record);
+            }
+            (Err(first), Err(again)) => {
+                refused += 1;
+                assert_eq!(again, first);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused, 1);
+    assert_eq!(store.head().await.expect("it can be read"), before, "nothing was added");
+}
+
+/// Serves a damaged copy of a small bank: whatever it answers is what was there, or it says that it is
+/// damaged.
+async fn is_refused(path: &Path, expected: &Everything) -> bool {
+    let clock = ManualClock::new();
+    let Ok(store) = file_store(path, &clock) else { return true };
+    match everything(&store).await {
+        Err(_) => true,
+        Ok(found) => {
+            assert_eq!(found, *expected);
+            false
+        }
+    }
+}
+
+/// The bytes of a small bank that has ended well, and what is in it.
+async fn small_bank(folder: &Path) -> (Vec<u8>, Everything) {
+    let path = folder.join("whole.db");
+    let clock = ManualClock::new();
+    let store = file_store(&path, &clock).expect("it can be made");
+    execute_all(&store).await;
+    let expected = everything(&store).await.expect("it can be read");
+    drop(store);
+    (fs::read(&path).expect("it is there"), expected)
+}
+
+#[tokio::test]
+async fn no_flipped_byte_is_served() {
+    let folder = quick_folder();
+    let (whole, expected) = small_bank(folder.path()).await;
+    let seed = fastrand::u64(..);
+    println!("seed {seed:#x}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let path = folder.path().join("damaged.db");
+    let mut refused = 0;
+    for place in 0..whole.len() {
+        let mut damaged = whole.clone();
+        damaged[place] ^= random.u8(1..);
+        fs::write(&path, &damaged).expect("it can be written");
+        refused += usize::from(is_refused(&path, &expected).await);
+    }
+    // Most of a small file is free space, where a flip changes nothing. The records are not.
+    assert!(refused > 1500, "only {refused} of {} flips were found", whole.len());
+}
+
+#[tokio::test]
+async fn no_cut_file_is_served() {
+    let folder = quick_folder();
+    let (whole, expected) = small_bank(folder.path()).await;
+    let path = folder.path().join("cut.db");
+    // An empty file is a new bank, as it is for SQLite; every other length is no whole one.
+    for length in 1..whole.len() {
+        fs::write(&path, &whole[..length]).expect("it can be written");
+        assert!(is_refused(&path, &expected).await, "a file cut at {length} was served");
+    }
+}
+
+/// Somebody who knows SQL changes the file, checksums included: it is refused, and the record is named.
+#[tokio::test]
+async fn tampering_is_found() {
+    let folder = quick_folder();
+    let (whole, expected) = small_bank(folder.path()).await;
+    let path = folder.path().join("changed.db");
+    let last = expected.records.len();
+    for (change, record) in [
+        (format!("DELETE FROM records WHERE sequence = {last}"), last),
+        (format!("DELETE FROM records WHERE sequence > {}", last - 3), last - 2),
+        ("DELETE FROM records WHERE sequence = 4".to_owned(), 4),
+        ("DELETE FROM records WHERE sequence = 1".to_owned(), 1),
+        ("DELETE FROM records".to_owned(), 1),
+        ("DELETE FROM head".to_owned(), last),
+        (format!("UPDATE head SET sequence = {}", last - 1), last),
+        (format!("UPDATE head SET sequence = {}", last + 1), last + 1),
+        ("UPDATE head SET hash = zeroblob(32)".to_owned(), last),
+        ("UPDATE ledger SET ledger_id = ledger_id + 1".to_owned(), 1),
+        ("UPDATE records SET checksum = checksum + 1 WHERE sequence = 5".to_owned(), 5),
+        // The rent of record 4 is made rend; its checksum is made to fit, as far as SQL can.
+        (
+            "UPDATE records SET record = CAST(replace(record, CAST('rent' AS BLOB), \
+             CAST('rend' AS BLOB)) AS BLOB) WHERE sequence = 4"
+                .to_owned(),
+            4,
+        ),
+        (
+            "UPDATE records SET record = (SELECT record FROM records WHERE sequence = 5), \
+             checksum = (SELECT checksum FROM records WHERE sequence = 5) WHERE sequence = 4"
+                .to_owned(),
+            4,
+        ),
+        (
+            format!(
+                "INSERT INTO records SELECT {}, record, checksum FROM records WHERE sequence = {last}",
+                last + 1
+            ),
+            last + 1,
+        ),
+    ] {
+        fs::write(&path, &whole).expect("it can be written");
+        let count = rusqlite::Connection::open(&path)
+            .and_then(|connection| connection.execute(&change, []))
+            .expect("it can be changed");
+        assert!(count > 0, "{change} changed nothing");
+        let error = file_store(&path, &ManualClock::new()).expect_err(&change);
+        assert!(error.contains(&format!("record {record} is damaged")), "{change}: {error}");
+    }
+
+    // A record that is changed with its checksum is given away by the one after it.
+    fs::write(&path, &whole).expect("it can be written");
+    forge(&path, 4).expect("it can be changed");
+    let error = file_store(&path, &ManualClock::new()).expect_err("it is found");
+    assert!(error.contains("record 5 is damaged: it does not fit the record before it"), "{error}");
+}
+
+/// Writes 'rend' for 'rent' in a record, with the checksum that goes with it.
+fn forge(path: &Path, sequence: i64) -> rusqlite::Result<()> {
+    let connection = rusqlite::Connection::open(path)?;
+    let select = "SELECT record FROM records WHERE sequence = ?1";
+    let mut record: Vec<u8> = connection.query_row(select, [sequence], |row| row.get(0))?;
+    let place = record.windows(4).position(|it| it == b"rent").expect("it says rent");
+    record[place + 3] = b'd';
+    let hash = blake3::hash(&record);
+    let first = hash.as_bytes().first_chunk().expect("it has 32 bytes");
+    let change = "UPDATE records SET record = ?2, checksum = ?3 WHERE sequence = ?1";
+    connection.execute(change, (sequence, record, i64::from_le_bytes(*first)))?;
+    Ok(())
+}
+
+/// The WAL as a crash may leave it, cut at any length: what is recovered is the history up to some record,
+/// and nothing else.
+#[tokio::test]
+async fn a_torn_wal_is_a_shorter_history() {
+    let folder = quick_folder();
+    let path = folder.path().join("bank.db");
+    let clock = ManualClock::new();
+    let store = file_store(&path, &clock).expect("it can be made");
+    let mut history = vec![everything(&store).await.expect("it can be read")];
+    for request in small_history() {
+        let _ = store.execute(request).await.expect("it is written");
+        history.push(everything(&store).await.expect("it can be read"));
+    }
+    // What a killed process leaves: the files as they are, with nothing tidied up.
+    let file = fs::read(&path).expect("it is there");
+    let wal = fs::read(path.with_extension("db-wal")).expect("it is there");
+    drop(store);
+    let torn = folder.path().join("torn.db");
+    let mut lengths_seen = std::collections::BTreeSet::new();
+    for length in (0..=wal.len()).step_by(97).chain([wal.len()]) {
+        fs::write(&torn, &file).expect("it can be written");
+        fs::write(torn.with_extension("db-wal"), &wal[..length]).expect("it can be written");
+        let _ = fs::remove_file(torn.with_extension("db-shm"));
+        let Ok(store) = file_store(&torn, &clock) else { continue };
+        let found = everything(&store).await.expect("it can be read");
+        let records = found.records.len();
+        assert_eq!(found, history[records], "cut at {length}");
+        lengths_seen.insert(records);
+    }
+    assert_eq!(lengths_seen.len(), history.len(), "every length of the history was seen");
+}
+
+/// A journal that keeps apart what was synced and what was not: a crash loses all or a part of the rest.
+#[derive(Debug)]
+struct CrashingJournal {
+    records: Mutex<Vec<Record>>,
+    synced: watch::Receiver<u64>,
+}
+
+impl Journal for CrashingJournal {
+    fn append(&self, record: &Record) {
+        self.records.lock().expect("nobody panics with it").push(record.clone());
+    }
+
+    fn read(&self, sequence: Sequence) -> Result<Record, Error> {
+        let index = usize::try_from(sequence.number() - 1).expect("it is small");
+        Ok(self.records.lock().expect("nobody panics with it")[index].clone())
+    }
+
+    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+        let records = self.records.lock().expect("nobody panics with it").clone();
+        records.into_iter().try_for_each(each)
+    }
+
+    async fn durable(&self, sequence: Sequence) -> Result<(), Error> {
+        let mut synced = self.synced.clone();
+        let is_there = |synced: &u64| *synced >= sequence.number();
+        synced.wait_for(is_there).await.map(|_| ()).map_err(|_| Error::Unavailable)
+    }
+}
+
+/// Crashes after every number of synced records, with every number of others that happened to reach the
+/// disk: what was answered is there after it, and answered again.
+#[tokio::test]
+async fn a_crash_at_every_sync_loses_nothing_that_was_answered() {
+    let count = small_history().len() as u64;
+    for synced in 0..=count {
+        for reached in synced..=count {
+            // A task that never yields is told to wait for what is there already.
+            tokio::task::yield_now().await;
+            let (sync, syncing) = watch::channel(synced);
+            let journal = CrashingJournal { records: Mutex::default(), synced: syncing };
+            let clock = ManualClock::new();
+            let store = Arc::new(MemoryStore::new(LEDGER, journal, clock.clone()));
+            let mut answered = Vec::new();
+            for request in small_history() {
+                let mut answer = std::pin::pin!(store.execute(request.clone()));
+                let polled = std::future::poll_fn(|context| {
+                    std::task::Poll::Ready(answer.as_mut().poll(context))
+                })
+                .await;
+                if let std::task::Poll::Ready(answer) = polled {
+                    answered.push((request, answer.expect("it was synced")));
+                }
+            }
+            assert_eq!(answered.len() as u64, synced, "what is not synced is not answered");
+
+            let mut records = store.journal().records.lock().expect("nobody panicked").clone();
+            records.truncate(usize::try_from(reached).expect("it is small"));
+            sync.send_replace(u64::MAX);
+            let journal =
+                CrashingJournal { records: Mutex::new(records), synced: sync.subscribe() };
+            let store = MemoryStore::recover(LEDGER, journal, clock, |_| {}).expect("it is whole");
+            for (request, first) in answered {
+                let again = store.execute(request).await.expect("it can be read");
+                let record = |it: bank::store::Executed| it.record;
+                assert_eq!(again.map(record), first.map(record));
+            }
+        }
+    }
+}
+
+/// Nothing of a request is refused for want of space once it was taken; what comes later is, and reads
+/// go on.
+#[tokio::test]
+async fn too_little_space_refuses_writes_and_not_reads() {
+    let folder = quick_folder();
+    let clock = ManualClock::new();
+    let path = folder.path().join("bank.db");
+    drop(file_store(&path, &clock).expect("it can be made"));
+    // No disk has so much.
+    let journal = SqliteJournal::open(&path, LEDGER, u64::MAX).expect("it can be opened");
+    let store = MemoryStore::recover(LEDGER, journal, clock.clone(), |_| {}).expect("it is whole");
+    let server = crate::support::TestServer::over(store, clock).await;
+    let mut client = server.client().await;
+    let status = loop {
+        // The first look at the disk may come after the first requests.
+        match client.create_account(create("alice", "USD")).await {
+            Ok(_) => {}
+            Err(status) if status.code() == Code::ResourceExhausted => break status,
+            Err(status) => assert_eq!(status.code(), Code::AlreadyExists, "{status:?}"),
+        }
+    };
+    let details = Details::of(&status);
+    assert_eq!(details.reason, "STORE_FULL");
+    let quota = details.all.quota_failure().expect("it has one");
+    assert_eq!(quota.violations[0].subject, "store");
+    let totals = client.get_trial_balance(proto::GetTrialBalanceRequest::default()).await;
+    totals.expect("reads go on");
+    let batch = proto::ExecuteBatchRequest {
+        operations: vec![proto::Operation {
+            operation: Some(proto::operation::Operation::Deposit(deposit("alice", 1, "USD"))),
+        }],
+        atomic: false,
+    };
+    let status = client.execute_batch(batch).await.expect_err("it is refused as well");
+    assert_eq!(status.code(), Code::ResourceExhausted);
+}
+
+/// A journal that can't write any more.
+#[derive(Debug)]
+struct FailedJournal;
+
+impl Journal for FailedJournal {
+    fn append(&self, _record: &Record) {}
+
+    fn read(&self, _sequence: Sequence) -> Result<Record, Error> {
+        Err(Error::Unavailable)
+    }
+
+    fn scan(&self, _each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn durable(&self, _sequence: Sequence) -> Result<(), Error> {
+        Err(Error::Unavailable)
+    }
+}
+
+#[tokio::test]
+async fn a_failed_journal_answers_nothing() {
+    let clock = ManualClock::new();
+    let store = MemoryStore::new(LEDGER, FailedJournal, clock.clone());
+    let server = crate::support::TestServer::over(store, clock).await;
+    let mut client = server.client().await;
+    let status = client.create_account(create("alice", "USD")).await.expect_err("it is not kept");
+    assert_eq!(status.code(), Code::Unavailable);
+    let details = Details::of(&status);
+    assert_eq!(details.reason, "STORE_UNAVAILABLE");
+    assert!(details.all.retry_info().is_some());
+    let request = proto::GetAccountRequest { account_id: "alice".to_owned() };
+    let status = client.get_account(request).await.expect_err("nobody knows what is true");
+    assert_eq!(status.code(), Code::Unavailable);
+}
