@@ -5,8 +5,9 @@
 //! its own book of what was acknowledged. In the end every balance must be what that book says, and the
 //! trial balance must be 0. Memory is the resident set of the bank's process.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, ExitCode, Stdio};
+mod support;
+
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
@@ -16,6 +17,8 @@ use bank::grpc::proto::bank_service_client::BankServiceClient;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use uuid::Uuid;
+
+use support::Bank;
 
 const ACCOUNTS: usize = 10_000;
 const INITIAL_BALANCE: i64 = 1_000_000_000;
@@ -27,7 +30,7 @@ fn main() -> ExitCode {
     // cargo passes flags of its own to every bench; what is meant for this one is the number.
     let transfers = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
     let transfers = transfers.unwrap_or(100_000);
-    let bank = Bank::start();
+    let bank = Bank::start(&[]);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(run(&bank, transfers))
 }
@@ -171,48 +174,5 @@ impl Book {
             wrong.push(format!("trial balance: {:?}", answer.totals));
         }
         wrong
-    }
-}
-
-/// The bank as a process of its own, which ends with this one.
-struct Bank {
-    child: Child,
-    endpoint: String,
-}
-
-impl Bank {
-    fn start() -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bank"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "bank::cli=info,warn"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it can be started");
-        let mut line = String::new();
-        let log = child.stderr.as_mut().expect("it is piped");
-        BufReader::new(log).read_line(&mut line).expect("it logs");
-        let start = line.find("127.0.0.1:").expect("it says where it listens");
-        let address: String =
-            line[start..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
-        Self { child, endpoint: format!("http://{address}") }
-    }
-
-    fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.expect("the process is there");
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux tells");
-        let kibibytes: u64 = line
-            .split_whitespace()
-            .nth(1)
-            .and_then(|number| number.parse().ok())
-            .expect("it is a number");
-        kibibytes * 1024
-    }
-}
-
-impl Drop for Bank {
-    fn drop(&mut self) {
-        // It has nothing to lose: the books were made for this run.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -261,6 +261,20 @@ impl Books {
         }
     }
 
+    /// Takes over a posting of the past, of which is known what it left on both its accounts: their
+    /// numbers; `None` when one of them isn't there, and nothing is changed then.
+    pub fn restore(&mut self, sides: [(&str, Balance); 2]) -> Option<[AccountNumber; 2]> {
+        let [(from, from_balance), (to, to_balance)] = sides;
+        let numbers = [*self.numbers.get(from)?, *self.numbers.get(to)?];
+        let [from, to] = numbers;
+        self.set_balance_at(from, from_balance);
+        let currency = self.set_balance_at(to, to_balance)?;
+        if let Some(totals) = self.totals.get_mut(&currency) {
+            totals.transaction_count = totals.transaction_count.saturating_add(1);
+        }
+        Some(numbers)
+    }
+
     fn post(&mut self, posting: &Posting) {
         let movement = &posting.movement;
         self.set_balance(&movement.from, posting.from_balance);
@@ -287,19 +301,25 @@ impl Books {
     }
 
     fn set_balance(&mut self, id: &AccountId, balance: Balance) {
-        let Some(Entry { account, .. }) = self.entry_mut(id) else { return };
+        if let Some(number) = self.number(id) {
+            self.set_balance_at(number, balance);
+        }
+    }
+
+    /// The account's currency; `None` when there is no such account.
+    fn set_balance_at(&mut self, number: AccountNumber, balance: Balance) -> Option<Currency> {
+        let Entry { account, .. } = self.accounts.get_mut(number)?;
         let before = i128::from(account.balance.posted);
         account.balance = balance;
         let added = i128::from(balance.posted).saturating_sub(before);
         let currency = account.currency.clone();
+        let is_external = account.id.is_external();
         if let Some(totals) = self.totals.get_mut(&currency) {
-            let side = if id.is_external() {
-                &mut totals.external_posted
-            } else {
-                &mut totals.accounts_posted
-            };
+            let side =
+                if is_external { &mut totals.external_posted } else { &mut totals.accounts_posted };
             *side = side.saturating_add(added);
         }
+        Some(currency)
     }
 
     fn hold_back(&mut self, hold: &Hold, now: Time) {

@@ -5,6 +5,7 @@
 
 mod command;
 mod outcome;
+mod plain;
 mod refusal;
 
 use prost::Message;
@@ -27,6 +28,8 @@ mod stored {
     include!(concat!(env!("OUT_DIR"), "/bank.journal.v1.rs"));
 }
 
+pub use plain::PlainPosting;
+pub(super) use plain::decode_plain;
 pub(super) use stored::Record as StoredRecord;
 
 /// Why bytes are no record.

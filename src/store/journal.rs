@@ -13,8 +13,18 @@ use crate::ledger::{Record, Sequence};
 
 use super::Error;
 
+pub use super::codec::PlainPosting;
 pub use sqlite::{OpenError, SqliteJournal};
 pub use volatile::VolatileJournal;
+
+/// A record that a scan has come to.
+#[derive(Clone, Debug)]
+pub enum Scanned {
+    /// A whole record.
+    Record(Box<Record>),
+    /// What the books need to know of a record that is nothing but a posting.
+    Posting(PlainPosting),
+}
 
 /// Keeps records.
 pub trait Journal: Send + Sync + 'static {
@@ -43,7 +53,7 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     ///
     /// The error of `each`, or [`Error::Damaged`] at the first record that isn't what it should be.
-    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error>;
+    fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error>;
 
     /// Waits until every record up to this one would survive whatever the journal promises to survive.
     fn durable(&self, sequence: Sequence) -> impl Future<Output = Result<(), Error>> + Send;

@@ -18,6 +18,7 @@ use crate::ledger::{
 };
 
 use self::watchers::Watchers;
+use super::journal::Scanned;
 use super::request_index::RequestIndex;
 use super::{
     AccountPage, AccountQuery, AccountView, BatchRefused, Changes, EachAnswer, Error, Executed,
@@ -77,12 +78,18 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         let store = Self::new(ledger_id, journal, clock);
         {
             let mut state = store.lock();
-            store.journal.scan(&mut |record| {
-                state.take(&record);
-                state.index(&record);
-                progress(record.sequence);
+            store.journal.scan(&mut |scanned| {
+                match scanned {
+                    Scanned::Posting(posting) => state.restore(&posting)?,
+                    Scanned::Record(record) => {
+                        state.take(&record);
+                        state.index(&record);
+                    }
+                }
+                progress(state.last_sequence);
                 Ok(())
             })?;
+            state.requests.settle();
         }
         Ok(store)
     }

@@ -10,7 +10,7 @@ use bank::grpc::proto;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::get_transaction_request::Key;
 use bank::ledger::{Record, Request, Sequence};
-use bank::store::journal::{Journal, OpenError, SqliteJournal};
+use bank::store::journal::{Journal, OpenError, Scanned, SqliteJournal};
 use bank::store::{
     AccountQuery, Error, HoldQuery, LinkedRecord, MemoryStore, RecordKey, Store, TransactionQuery,
 };
@@ -628,9 +628,9 @@ impl Journal for CrashingJournal {
         Ok(self.records.lock().expect("nobody panics with it")[index].clone())
     }
 
-    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+    fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error> {
         let records = self.records.lock().expect("nobody panics with it").clone();
-        records.into_iter().try_for_each(each)
+        records.into_iter().map(|record| Scanned::Record(Box::new(record))).try_for_each(each)
     }
 
     async fn durable(&self, sequence: Sequence) -> Result<(), Error> {
@@ -729,7 +729,7 @@ impl Journal for FailedJournal {
         Err(Error::Unavailable)
     }
 
-    fn scan(&self, _each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+    fn scan(&self, _each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error> {
         Ok(())
     }
 

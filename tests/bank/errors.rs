@@ -6,7 +6,7 @@
 use bank::grpc::proto;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::ledger::{Record, Sequence};
-use bank::store::journal::{Journal, VolatileJournal};
+use bank::store::journal::{Journal, Scanned, VolatileJournal};
 use bank::store::{Error, MemoryStore};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -340,7 +340,7 @@ impl Journal for DamagedJournal {
         self.0.read(sequence)
     }
 
-    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+    fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error> {
         self.0.scan(each)
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bank::ledger::{Record, Sequence, Time, TransactionType};
-use bank::store::journal::{Journal, VolatileJournal};
+use bank::store::journal::{Journal, Scanned, VolatileJournal};
 use bank::store::{AccountQuery, Error, MemoryStore, Store, TransactionQuery};
 
 use crate::support::commands::{account, open, pay, plain, put};
@@ -28,7 +28,7 @@ impl Journal for CountingJournal {
         self.inner.read(sequence)
     }
 
-    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+    fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error> {
         self.inner.scan(each)
     }
 

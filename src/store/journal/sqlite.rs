@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::ledger::{LedgerId, Record, Sequence};
 use crate::store::{Error, codec};
 
-use super::Journal;
+use super::{Journal, Scanned};
 use file::Ownership;
 use writer::{Progress, Queue, Writer};
 
@@ -184,12 +184,12 @@ impl Journal for SqliteJournal {
         }
     }
 
-    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+    fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error> {
         let connection = file::reader(&self.path).map_err(|error| Error::Damaged {
             sequence: Sequence::new(1),
             cause: error.to_string(),
         })?;
-        scan::records(&connection, self.ledger_id, each).map(|_| ())
+        scan::records(connection, self.ledger_id, each).map(|_| ())
     }
 
     async fn durable(&self, sequence: Sequence) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use std::sync::{PoisonError, RwLock};
 use crate::ledger::{Record, Sequence};
 use crate::store::{Error, codec};
 
-use super::Journal;
+use super::{Journal, Scanned};
 
 /// Large enough that a record never fills one (16 KiB of labels and texts at most), small enough that
 /// an empty bank takes little.
@@ -70,9 +70,11 @@ impl Journal for VolatileJournal {
         codec::decode_delimited(bytes).map_err(|error| damaged(&error.to_string()))
     }
 
-    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+    fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error> {
         let count = self.arena.read().unwrap_or_else(PoisonError::into_inner).places.len() as u64;
-        (1..=count).map(Sequence::new).try_for_each(|sequence| each(self.read(sequence)?))
+        (1..=count)
+            .map(Sequence::new)
+            .try_for_each(|sequence| each(Scanned::Record(Box::new(self.read(sequence)?))))
     }
 
     async fn durable(&self, _sequence: Sequence) -> Result<(), Error> {

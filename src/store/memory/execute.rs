@@ -6,7 +6,10 @@
 use std::collections::HashMap;
 
 use crate::clock::Clock;
-use crate::ledger::{Record, Refusal, Request, RequestId, Sequence, TransactionId, Turn, decide};
+use crate::ledger::{
+    AccountNumber, Record, Refusal, Request, RequestId, Sequence, TransactionId, Turn, decide,
+};
+use crate::store::journal::PlainPosting;
 use crate::store::{BatchRefused, Error, Executed, Journal};
 
 use super::{MemoryStore, State};
@@ -179,10 +182,14 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         }
     }
 
-    /// Puts a record that the books have taken over into the journal and the indexes.
+    /// Puts a record that the books have taken over into the journal and the indexes, and tells those
+    /// who wait for it.
     fn file(&self, state: &mut State, record: &Record) {
         self.journal.append(record);
-        state.index(record);
+        let sides = state.index(record);
+        if record.posting().is_some() {
+            state.watchers.wake(sides.into_iter().flatten());
+        }
     }
 
     /// The record that answers a request id.
@@ -217,20 +224,40 @@ impl State {
         }
     }
 
-    /// Notes where a record is found again.
-    pub(super) fn index(&mut self, record: &Record) {
-        if let Some(id) = &record.request.id {
-            self.requests.insert(id, record.sequence);
+    /// Takes over a posting of the past, and notes where it is found again: what [`State::take`] and
+    /// [`State::index`] do of a whole record.
+    pub(super) fn restore(&mut self, posting: &PlainPosting) -> Result<(), Error> {
+        let sequence = posting.sequence;
+        self.last_sequence = sequence;
+        self.last_time = posting.time;
+        let sides = [&posting.from, &posting.to].map(|(id, balance)| (id.as_str(), *balance));
+        let numbers = self.books.restore(sides).ok_or_else(|| {
+            let cause = "it has an entry on an account that there is not".to_owned();
+            Error::Damaged { sequence, cause }
+        })?;
+        if let Some(id) = posting.request_id() {
+            self.requests.insert_later(id, sequence);
         }
         self.entries.resize_with(self.books.account_count(), Vec::new);
-        if let Some(posting) = record.posting() {
-            let sides = [&posting.movement.from, &posting.movement.to];
-            let numbers = sides.map(|id| self.books.number(id));
-            for number in numbers.into_iter().flatten() {
-                self.entries[number].push(record.sequence);
-            }
-            self.watchers.wake(numbers.into_iter().flatten());
+        for number in numbers {
+            self.entries[number].push(sequence);
         }
+        Ok(())
+    }
+
+    /// Notes where a record is found again: the accounts on which it has entries.
+    pub(super) fn index(&mut self, record: &Record) -> [Option<AccountNumber>; 2] {
+        if let Some(id) = &record.request.id {
+            self.requests.insert(id.as_str(), record.sequence);
+        }
+        self.entries.resize_with(self.books.account_count(), Vec::new);
+        let Some(posting) = record.posting() else { return [None; 2] };
+        let sides = [&posting.movement.from, &posting.movement.to];
+        let numbers = sides.map(|id| self.books.number(id));
+        for number in numbers.into_iter().flatten() {
+            self.entries[number].push(record.sequence);
+        }
+        numbers
     }
 }
 

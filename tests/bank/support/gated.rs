@@ -2,7 +2,7 @@
 
 use bank::ledger::{Record, Sequence};
 use bank::store::Error;
-use bank::store::journal::{Journal, VolatileJournal};
+use bank::store::journal::{Journal, Scanned, VolatileJournal};
 use tokio::sync::watch;
 
 /// Lets records up to a sequence be durable, and sees which have been appended.
@@ -55,7 +55,7 @@ impl Journal for GatedJournal {
         self.inner.read(sequence)
     }
 
-    fn scan(&self, each: &mut dyn FnMut(Record) -> Result<(), Error>) -> Result<(), Error> {
+    fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error> {
         self.inner.scan(each)
     }
 

@@ -1,70 +1,195 @@
 //! Walks all records of a file in order, and along their chain.
+//!
+//! Three threads share the work: one reads rows and hashes them, one decodes them and checks the chain,
+//! and the caller's takes the records over. Each hands on chunks in order, so nothing comes out of turn.
 
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use bytes::Bytes;
 use rusqlite::Connection;
 
-use crate::ledger::{LedgerId, Record, Sequence};
+use crate::ledger::{LedgerId, Sequence};
+use crate::store::journal::Scanned;
 use crate::store::{Error, codec};
 
 use super::chain::ChainHash;
 use super::file;
 
+/// How many records are handed on at once.
+const CHUNK: usize = 1024;
+/// How many chunks may wait for the next thread.
+const WAITING: usize = 4;
+
+/// Rows as they stand in the file.
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    number: i64,
+    record: Range<usize>,
+    hash: ChainHash,
+    checksum: i64,
+}
+
+/// What the file says is its newest record.
+type Head = (Sequence, Option<ChainHash>);
+
+enum Raw {
+    Chunk(Chunk),
+    Head(Head),
+}
+
 /// Goes through all records: where it ends, which is the file's head.
 ///
 /// # Errors
 ///
-/// [`Error::Damaged`] with the first record that is missing, can't be read, or doesn't fit the chain.
+/// The error of `each`, or [`Error::Damaged`] with the first record that is missing, can't be read, or
+/// doesn't fit the chain.
 pub(super) fn records(
-    connection: &Connection,
+    connection: Connection,
     ledger_id: LedgerId,
-    each: &mut dyn FnMut(Record) -> Result<(), Error>,
+    each: &mut dyn FnMut(Scanned) -> Result<(), Error>,
 ) -> Result<(Sequence, ChainHash), Error> {
+    let (send_raw, raw) = sync_channel(WAITING);
+    let (send_decoded, decoded) = sync_channel::<Vec<Scanned>>(WAITING);
+    thread::scope(|scope| {
+        let reading = scope.spawn(move || read(&connection, ledger_id, &send_raw));
+        let walking = scope.spawn(move || Walk::along(ledger_id, &raw, &send_decoded));
+        for record in decoded.iter().flatten() {
+            // The other two end when nobody takes their chunks any more.
+            each(record)?;
+        }
+        // Every record before the one that is damaged has been taken over by now.
+        let walked = join(walking)?;
+        join(reading)?;
+        Ok(walked)
+    })
+}
+
+fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn damaged(sequence: Sequence, cause: impl std::fmt::Display) -> Error {
+    Error::Damaged { sequence, cause: cause.to_string() }
+}
+
+/// Reads all rows, and then the head of the same moment.
+fn read(connection: &Connection, ledger_id: LedgerId, send: &SyncSender<Raw>) -> Result<(), Error> {
     let mut last = Sequence::default();
-    let mut hash = ChainHash::before_all(ledger_id);
-    let damaged = |sequence: Sequence, cause: &dyn std::fmt::Display| Error::Damaged {
-        sequence,
-        cause: cause.to_string(),
+    let mut read = || -> rusqlite::Result<()> {
+        // One read transaction: the head is that of these records, also while a bank is writing.
+        let snapshot = connection.unchecked_transaction()?;
+        let mut statement =
+            snapshot.prepare("SELECT sequence, record, checksum FROM records ORDER BY sequence")?;
+        let mut rows = statement.query([])?;
+        let mut chunk = Chunk::default();
+        while let Some(row) = rows.next()? {
+            let record = row.get_ref(1)?.as_blob()?;
+            let (number, hash, checksum) = (row.get(0)?, ChainHash::of(record), row.get(2)?);
+            let start = chunk.bytes.len();
+            chunk.bytes.extend_from_slice(record);
+            let record = start..chunk.bytes.len();
+            chunk.rows.push(Row { number, record, hash, checksum });
+            last = last.next();
+            if chunk.rows.len() == CHUNK {
+                // The next one will be about as large.
+                let empty = Chunk {
+                    bytes: Vec::with_capacity(chunk.bytes.len() * 5 / 4),
+                    rows: Vec::with_capacity(CHUNK),
+                };
+                let full = std::mem::replace(&mut chunk, empty);
+                if send.send(Raw::Chunk(full)).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+        // Whoever doesn't take it has found some damage already.
+        if send.send(Raw::Chunk(chunk)).is_ok() {
+            let _ = send.send(Raw::Head(file::head(&snapshot, ledger_id)?));
+        }
+        Ok(())
     };
-    // One read transaction: the head is that of these records, also while a bank is writing.
-    let snapshot = connection.unchecked_transaction().map_err(|error| damaged(last, &error))?;
-    let mut statement = snapshot
-        .prepare("SELECT sequence, record, checksum FROM records ORDER BY sequence")
-        .map_err(|error| damaged(last, &error))?;
-    let mut rows = statement.query([]).map_err(|error| damaged(last, &error))?;
-    loop {
-        let sequence = last.next();
-        let row = match rows.next() {
-            Ok(Some(row)) => row,
-            Ok(None) => break,
-            Err(error) => return Err(damaged(sequence, &error)),
-        };
-        let read = || -> rusqlite::Result<(i64, &[u8], i64)> {
-            Ok((row.get(0)?, row.get_ref(1)?.as_blob()?, row.get(2)?))
-        };
-        let (number, bytes, checksum) = read().map_err(|error| damaged(sequence, &error))?;
-        if number != sequence.number().cast_signed() {
-            return Err(damaged(sequence, &"it is not there"));
+    read().map_err(|error| damaged(last.next(), error))
+}
+
+/// A walk along the chain.
+struct Walk {
+    last: Sequence,
+    hash: ChainHash,
+}
+
+impl Walk {
+    fn along(
+        ledger_id: LedgerId,
+        raw: &Receiver<Raw>,
+        send: &SyncSender<Vec<Scanned>>,
+    ) -> Result<(Sequence, ChainHash), Error> {
+        let mut walk = Self { last: Sequence::default(), hash: ChainHash::before_all(ledger_id) };
+        for raw in raw {
+            let chunk = match raw {
+                Raw::Chunk(chunk) => chunk,
+                Raw::Head(head) => return walk.end(head),
+            };
+            let mut records = Vec::with_capacity(chunk.rows.len());
+            let bytes = Bytes::from(chunk.bytes);
+            let mut take = |row: &Row| {
+                records.push(walk.step(row, &bytes.slice(row.record.clone()))?);
+                Ok(())
+            };
+            let taken: Result<(), Error> = chunk.rows.iter().try_for_each(&mut take);
+            // What came before the damage is handed on all the same.
+            if send.send(records).is_err() {
+                break;
+            }
+            taken?;
         }
-        let linked = codec::decode(bytes).map_err(|error| damaged(sequence, &error))?;
-        if linked.record.sequence != sequence {
-            return Err(damaged(sequence, &"another record stands in its place"));
-        }
-        if linked.previous_hash != hash.as_bytes() {
-            return Err(damaged(sequence, &"it does not fit the record before it"));
-        }
-        hash = ChainHash::of(bytes);
-        if hash.checksum() != checksum {
-            return Err(damaged(sequence, &"it does not match its checksum"));
-        }
-        each(linked.record)?;
-        last = sequence;
+        // The reader has failed and says so itself, or nobody wants to know.
+        Ok((walk.last, walk.hash))
     }
-    let (head, head_hash) =
-        file::head(&snapshot, ledger_id).map_err(|error| damaged(last, &error))?;
-    if head > last {
-        return Err(damaged(last.next(), &"it is not there"));
+
+    fn step(&mut self, row: &Row, bytes: &Bytes) -> Result<Scanned, Error> {
+        let sequence = self.last.next();
+        if row.number != sequence.number().cast_signed() {
+            return Err(damaged(sequence, "it is not there"));
+        }
+        let (found, scanned, previous_hash) = decode(bytes).map_err(|it| damaged(sequence, it))?;
+        if found != sequence {
+            return Err(damaged(sequence, "another record stands in its place"));
+        }
+        if previous_hash != self.hash.as_bytes()[..] {
+            return Err(damaged(sequence, "it does not fit the record before it"));
+        }
+        self.hash = row.hash;
+        if self.hash.checksum() != row.checksum {
+            return Err(damaged(sequence, "it does not match its checksum"));
+        }
+        self.last = sequence;
+        Ok(scanned)
     }
-    if (head, head_hash) != (last, Some(hash)) {
-        return Err(damaged(last, &"it is not the newest record that the file says it is"));
+
+    fn end(self, (head, hash): Head) -> Result<(Sequence, ChainHash), Error> {
+        if head > self.last {
+            return Err(damaged(self.last.next(), "it is not there"));
+        }
+        if (head, hash) != (self.last, Some(self.hash)) {
+            let cause = "it is not the newest record that the file says it is";
+            return Err(damaged(self.last, cause));
+        }
+        Ok((self.last, self.hash))
     }
-    Ok((last, hash))
+}
+
+fn decode(bytes: &Bytes) -> Result<(Sequence, Scanned, Bytes), codec::DecodeError> {
+    if let Some((posting, previous_hash)) = codec::decode_plain(bytes.clone())? {
+        return Ok((posting.sequence, Scanned::Posting(posting), previous_hash));
+    }
+    let linked = codec::decode(bytes)?;
+    let sequence = linked.record.sequence;
+    Ok((sequence, Scanned::Record(Box::new(linked.record)), linked.previous_hash.into()))
 }

@@ -1,0 +1,50 @@
+//! What the benchmarks share: the bank as a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+/// The bank as a process of its own, which ends with this one.
+pub(crate) struct Bank {
+    child: Child,
+    pub(crate) endpoint: String,
+}
+
+impl Bank {
+    /// Starts it, with further arguments.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bank"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "bank::cli=info,warn"])
+            .args(arguments)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it can be started");
+        let mut line = String::new();
+        let log = child.stderr.as_mut().expect("it is piped");
+        BufReader::new(log).read_line(&mut line).expect("it logs");
+        let start = line.find("127.0.0.1:").expect("it says where it listens");
+        let address: String =
+            line[start..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
+        Self { child, endpoint: format!("http://{address}") }
+    }
+
+    /// The memory that it uses, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("the process is there");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux tells");
+        let kibibytes: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|number| number.parse().ok())
+            .expect("it is a number");
+        kibibytes * 1024
+    }
+}
+
+impl Drop for Bank {
+    fn drop(&mut self) {
+        // It has nothing to lose: the books were made for this run.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
