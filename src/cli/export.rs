@@ -1,8 +1,12 @@
-//! `bank export`: all transactions, the oldest first, to a file or to standard output.
+//! `bank export`: all transactions, the oldest first, to a file or to standard output; from a running bank,
+//! or from its file.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+
+use prost_types::Timestamp;
 
 use super::amount::decimal;
 use super::import::form_of;
@@ -11,7 +15,11 @@ use super::remote::Remote;
 use super::tables::{time, transaction_type};
 use super::{Failure, json};
 use crate::config::{Call, Export, FileForm};
+use crate::grpc::linked_transaction;
 use crate::grpc::proto::{ListTransactionsRequest, Transaction};
+use crate::ledger::{AccountId, Change, Sequence};
+use crate::store::journal::Archive;
+use crate::store::{Error, LinkedRecord};
 
 /// The columns of a CSV file.
 const COLUMNS: [&str; 13] = [
@@ -41,7 +49,10 @@ pub(super) async fn export(Call { what, how }: Call<Export>) -> Result<(), Failu
             return Err(Failure::Misused(text.to_owned()));
         }
     };
-    let bank = Remote::new(&how);
+    let source = match &what.data {
+        Some(path) => Source::File(Archive::open(path)?),
+        None => Source::Bank(Remote::new(&how)),
+    };
     let request = ListTransactionsRequest {
         account_id: what.account,
         start_time: what.from,
@@ -51,14 +62,14 @@ pub(super) async fn export(Call { what, how }: Call<Export>) -> Result<(), Failu
         ..ListTransactionsRequest::default()
     };
     let Some(path) = what.file else {
-        write_all(&bank, request, form, std::io::stdout()).await?;
+        write_all(&source, request, Sink::new(form, std::io::stdout())?).await?;
         return Ok(());
     };
     // A file that was begun is not taken for one that is whole.
     let part = part_of(&path);
     let fail = |error| Failure::Failed(format!("{} can't be written: {error}", path.display()));
     let file = File::create(&part).map_err(fail)?;
-    let written = write_all(&bank, request, form, &file).await;
+    let written = write_all(&source, request, Sink::new(form, &file)?).await;
     let renamed = match written {
         Ok(count) => file.sync_all().and_then(|()| fs::rename(&part, &path)).map(|()| count),
         Err(failure) => {
@@ -78,14 +89,33 @@ fn part_of(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// Writes every transaction: how many there were.
+/// Where the transactions come from.
+enum Source {
+    /// A running bank.
+    Bank(Remote),
+    /// A file of the bank.
+    File(Archive),
+}
+
+/// Writes every transaction that is asked for: how many there were.
 async fn write_all(
+    source: &Source,
+    request: ListTransactionsRequest,
+    mut sink: Sink<impl Write>,
+) -> Result<u64, Failure> {
+    let count = match source {
+        Source::Bank(bank) => write_from_bank(bank, request, &mut sink).await?,
+        Source::File(archive) => write_from_file(archive, &request, &mut sink)?,
+    };
+    sink.flush()?;
+    Ok(count)
+}
+
+async fn write_from_bank(
     bank: &Remote,
     mut request: ListTransactionsRequest,
-    form: FileForm,
-    to: impl Write,
+    sink: &mut Sink<impl Write>,
 ) -> Result<u64, Failure> {
-    let mut sink = Sink::new(form, to)?;
     let mut count = 0;
     loop {
         let page = bank
@@ -96,11 +126,67 @@ async fn write_all(
             count += 1;
         }
         if page.next_page_token.is_empty() {
-            sink.flush()?;
             return Ok(count);
         }
         request.page_token = page.next_page_token;
     }
+}
+
+fn write_from_file(
+    archive: &Archive,
+    request: &ListTransactionsRequest,
+    sink: &mut Sink<impl Write>,
+) -> Result<u64, Failure> {
+    let damaged = |error: Error| Failure::Failed(error.to_string());
+    let account_id = match request.account_id.as_str() {
+        "" => None,
+        id => Some(
+            AccountId::parse_any(id)
+                .map_err(|malformed| Failure::Misused(format!("--account {malformed}")))?,
+        ),
+    };
+    // Later records say of a transaction that it was reversed, so they are looked for first.
+    let mut reversals: HashMap<Sequence, Vec<Sequence>> = HashMap::new();
+    archive
+        .scan(None, &mut |record| {
+            if let Ok(Change::Reversed { original, .. }) = &record.outcome {
+                reversals.entry(*original).or_default().push(record.sequence);
+            }
+            Ok(())
+        })
+        .map_err(damaged)?;
+    let mut count = 0;
+    let mut failure = None;
+    let scanned = archive.scan(None, &mut |record| {
+        if record.posting().is_none() {
+            return Ok(());
+        }
+        let reversed_by = reversals.remove(&record.sequence).unwrap_or_default();
+        let linked = LinkedRecord { record, reversed_by };
+        let transaction = linked_transaction(archive.ledger_id(), &linked, account_id.as_ref())?;
+        if is_wanted(&transaction, request) {
+            count += 1;
+            if let Err(error) = sink.write(&transaction) {
+                failure = Some(error);
+                // It only ends the scan; what is told is the failure.
+                return Err(Error::Unavailable);
+            }
+        }
+        Ok(())
+    });
+    match (failure, scanned) {
+        (Some(failure), _) => Err(failure),
+        (None, scanned) => scanned.map(|_| count).map_err(damaged),
+    }
+}
+
+fn is_wanted(transaction: &Transaction, request: &ListTransactionsRequest) -> bool {
+    let moment = |time: &Timestamp| (time.seconds, time.nanos);
+    let time = transaction.create_time.as_ref().map(moment);
+    let id = &request.account_id;
+    (id.is_empty() || [&transaction.from_account_id, &transaction.to_account_id].contains(&id))
+        && request.start_time.as_ref().is_none_or(|start| time >= Some(moment(start)))
+        && request.end_time.as_ref().is_none_or(|end| time < Some(moment(end)))
 }
 
 enum Sink<W: Write> {

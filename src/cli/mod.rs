@@ -1,6 +1,6 @@
 //! The commands of the binary.
 //!
-//! `serve` runs the bank; the others call a running one, as any client would. They print what they were
+//! `serve` runs the bank; most others call a running one, as any client would, and some look at a file. They print what they were
 //! asked for on standard output, and everything else on standard error.
 
 mod accounts;
@@ -18,6 +18,7 @@ mod reads;
 mod remote;
 mod serve;
 mod tables;
+mod upkeep;
 mod watch;
 
 use std::io::Write;
@@ -52,6 +53,9 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Watch(call) => watch::watch(call).await,
         Command::Import(call) => import::import(call).await,
         Command::Export(call) => export::export(call).await,
+        Command::Verify(what) => upkeep::verify(&what),
+        Command::Backup(what) => upkeep::backup(&what),
+        Command::Head(what) => upkeep::head(&what),
         Command::Completions(what) => completions(&what),
     }
 }

@@ -566,6 +566,10 @@ pub struct Import {
 /// `bank export`
 #[derive(Debug, Args)]
 pub struct Export {
+    /// Read a file of the bank, instead of calling one
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+
     /// The file to write, .csv or .ndjson [default: standard output]
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,

@@ -6,6 +6,7 @@
 
 mod client;
 mod serve;
+mod upkeep;
 
 use std::ffi::OsString;
 
@@ -19,6 +20,7 @@ pub use client::{
     Transfer, TrialBalance, TypedAmount, TypedPart, UpdateAccount, Watch,
 };
 pub use serve::{LogFilter, LogFormat, ServeSettings};
+pub use upkeep::{Backup, HeadOf, Verify};
 
 /// The exit code for a command line or a setting that can't be understood.
 pub const EXIT_USAGE: u8 = 64;
@@ -106,6 +108,12 @@ pub enum Command {
     Import(Call<Import>),
     /// Write all transactions to a file, the oldest first
     Export(Call<Export>),
+    /// Check every record of a file, and work out the books from nothing
+    Verify(Verify),
+    /// Copy a file, also while a bank is writing to it, and check the copy
+    Backup(Backup),
+    /// Print the newest record's place and hash, to be noted down elsewhere
+    Head(HeadOf),
     /// Print the completions of a shell
     #[command(after_help = COMPLETIONS_HELP)]
     Completions(Completions),

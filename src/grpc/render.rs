@@ -131,7 +131,7 @@ pub(super) fn transaction(
 }
 
 /// A transaction as it is seen later, with those that have moved its money back since.
-pub(super) fn linked_transaction(
+pub(crate) fn linked_transaction(
     ledger: LedgerId,
     linked: &LinkedRecord,
     asked_about: Option<&AccountId>,

@@ -12,6 +12,7 @@
 )]
 
 mod account;
+mod audit;
 mod books;
 mod command;
 mod decide;
@@ -26,6 +27,7 @@ mod time;
 mod transaction;
 
 pub use account::{Account, AccountState, Balance};
+pub use audit::Audit;
 pub use books::{AccountNumber, Books, Standing, Totals};
 pub use command::{Command, HoldDuration, HoldParties, NewAccountId, Parties, Request};
 pub use decide::{Turn, decide};

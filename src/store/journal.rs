@@ -14,7 +14,7 @@ use crate::ledger::{Record, Sequence};
 use super::Error;
 
 pub use super::codec::PlainPosting;
-pub use sqlite::{OpenError, SqliteJournal};
+pub use sqlite::{Archive, ChainHash, Head, OpenError, SqliteJournal};
 pub use volatile::VolatileJournal;
 
 /// A record that a scan has come to.

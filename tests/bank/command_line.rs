@@ -101,6 +101,8 @@ macro_rules! assert_shown {
                  "01234567-89ab-cdef-0123-456789abcdef"),
                 (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "2026-05-01T12:00:00.123456Z"),
                 (r"127\.0\.0\.1:\d+", "127.0.0.1:50051"),
+                (r"(ledger +)[0-9a-f]{16}", "${1}0123456789abcdef"),
+                (r"\b5:[0-9a-f]{64}", "5:HASH"),
             ],
             omit_expression => true,
             prepend_module_to_snapshot => false,
@@ -483,6 +485,68 @@ fn a_watch_goes_on_where_it_was() {
     }
     assert_eq!(proxy.connections(), 2);
     person.bank.signal(Signal::TERM);
+}
+
+/// What operators do with a file, while a bank is writing to it and afterwards.
+#[test]
+fn operators_look_at_files() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let data = folder.path().join("bank.db");
+    let data = data.to_str().expect("its name is UTF-8");
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", data];
+    let person = Person { bank: Running::start(&mut bank(&serve)), folder };
+    person.transcript(&OPENING);
+    let noted = person.json("head bank.db");
+    let mut transcript = person.transcript(&[
+        "backup bank.db copy.db",
+        "backup bank.db copy.db",
+        "verify copy.db",
+        "export --data copy.db --account bob",
+    ]);
+    let left: Vec<String> = std::fs::read_dir(person.folder.path())
+        .expect("it is there")
+        .map(|entry| entry.expect("it is there").file_name().into_string().expect("UTF-8"))
+        .filter(|name| name.starts_with("copy"))
+        .collect();
+    assert_eq!(left, ["copy.db"], "a backup is one file");
+
+    person.ask("transfer alice bob 1 USD --request-id more");
+    let head = format!("{}:{}", noted["sequence"], noted["hash"].as_str().expect("text"));
+    person.ask(&format!("verify bank.db --head {head}"));
+    let rent = person.json("transaction --request-id rent")["transaction"]["transaction_id"]
+        .as_str()
+        .expect("it has one")
+        .to_owned();
+    person.ask(&format!("reverse {rent} 1 USD"));
+    person.ask("export live.csv");
+    person.ask("export --data bank.db file.csv");
+    assert_eq!(person.read("live.csv"), person.read("file.csv"));
+    person.ask("export live.ndjson --account alice");
+    person.ask("export --data bank.db file.ndjson --account alice");
+    assert_eq!(person.read("live.ndjson"), person.read("file.ndjson"));
+
+    let longer = person.json("head bank.db");
+    assert_eq!(longer["sequence"], 7);
+    person.write("text.db", &"not a database at all; ".repeat(100));
+    transcript += &person.transcript(&[
+        "verify copy.db --head 7:0000000000000000000000000000000000000000000000000000000000000000",
+        "verify copy.db --head 3:0000000000000000000000000000000000000000000000000000000000000000",
+        "verify copy.db --head 3",
+        "verify missing.db",
+        "verify text.db",
+        "head text.db",
+        "backup text.db other.db",
+        "export --data text.db",
+    ]);
+    // The copy is a bank as any other.
+    let copy = person.folder.path().join("copy.db");
+    let copy = copy.to_str().expect("its name is UTF-8");
+    let restored = Running::start(&mut bank(&["serve", "--listen", "127.0.0.1:0", "--data", copy]));
+    let shown = run(&mut person.command_to(&restored.endpoint(), "balance bob --timeout 60s"));
+    assert!(text(&shown.stdout).contains("3.00 USD"), "{shown:?}");
+    restored.signal(Signal::TERM);
+    assert_eq!(restored.end().0, Some(0));
+    assert_shown!("files", transcript);
 }
 
 struct Killed(Child);

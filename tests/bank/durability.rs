@@ -565,6 +565,44 @@ async fn tampering_is_found() {
     assert!(error.contains("record 5 is damaged: it does not fit the record before it"), "{error}");
 }
 
+/// What is changed in which record, and what is said of it.
+type Lie<'a> = (usize, &'a dyn Fn(&mut Record), &'a str);
+
+/// Records that are whole and in their chain, and say what can't be: found by whoever adds up.
+#[tokio::test]
+async fn an_audit_finds_what_does_not_add_up() {
+    use bank::ledger::{Audit, Balance, Change, Time};
+    let folder = quick_folder();
+    let (_, expected) = small_bank(folder.path()).await;
+    let records: Vec<Record> =
+        expected.records.into_iter().map(|it| it.expect("it is there").record).collect();
+    let posting = |record: &mut Record, change: &dyn Fn(&mut Balance)| match &mut record.outcome {
+        Ok(Change::Posted(posting)) => change(&mut posting.from_balance),
+        other => panic!("{other:?}"),
+    };
+    let lies: [Lie; 6] = [
+        (3, &|it| posting(it, &|balance| balance.posted += 1), "had 751 after 2 entries, and it"),
+        (3, &|it| posting(it, &|balance| balance.version += 1), "had 750 after 3 entries, and it"),
+        (3, &|it| posting(it, &|balance| balance.held += 1), "had 1 held, and it had 0"),
+        (3, &|it| it.time = Time::from_micros(0), "its time is not after"),
+        (3, &|it| it.sequence = Sequence::new(9), "it stands where record 4 belongs"),
+        (1, &|it| it.outcome = records[0].outcome.clone(), "account alice was there already"),
+    ];
+    for (number, lie, phrase) in lies {
+        let mut audit = Audit::new(LEDGER);
+        for (index, record) in records.iter().take(number + 1).enumerate() {
+            let mut record = record.clone();
+            if index < number {
+                audit.check(&record).expect("nothing is wrong with it");
+                continue;
+            }
+            lie(&mut record);
+            let wrong = audit.check(&record).expect_err(phrase);
+            assert!(wrong.contains(phrase), "{wrong}");
+        }
+    }
+}
+
 /// Writes 'rend' for 'rent' in a record, with the checksum that goes with it.
 fn forge(path: &Path, sequence: i64) -> rusqlite::Result<()> {
     let connection = rusqlite::Connection::open(path)?;

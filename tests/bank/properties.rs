@@ -4,10 +4,11 @@
 //! proptest prints the history that fails, shrunk, and the seed that makes it again.
 
 use bank::ledger::{
-    AccountId, AccountState, Amount, Command, Currency, Description, DisplayName, Etag, Hold,
-    HoldDuration, HoldId, HoldParties, Labels, Money, NewAccountId, OverdraftLimit, Parties,
+    AccountId, AccountState, Amount, Audit, Command, Currency, Description, DisplayName, Etag,
+    Hold, HoldDuration, HoldId, HoldParties, Labels, Money, NewAccountId, OverdraftLimit, Parties,
     Request, RequestId, Sequence, Time, TransactionId, TransactionType,
 };
+use bank::store::journal::Archive;
 use bank::store::{
     AccountQuery, AccountView, Cursor, Executed, HoldFilter, HoldQuery, RecordKey, Store,
     TransactionQuery,
@@ -62,7 +63,21 @@ proptest! {
             reference.restart();
             file_store(&path, &clock).expect("it can be opened again")
         }))?;
+        audit(&path);
     }
+}
+
+/// What was decided is found right by whoever works it out from nothing.
+fn audit(path: &std::path::Path) {
+    let archive = Archive::open(path).expect("it is there");
+    let mut audit = Audit::new(archive.ledger_id());
+    archive
+        .scan(None, &mut |record| {
+            audit.check(&record).unwrap_or_else(|wrong| panic!("{wrong}: {record:?}"));
+            Ok(())
+        })
+        .expect("it is whole");
+    audit.end().expect("it adds up");
 }
 
 async fn compare<S: Store>(

@@ -4,6 +4,7 @@
 //! its queue, and then from the file. **Invariant:** a record that is read is what was written, or an
 //! error: each bears a checksum, and the hash of the one before it.
 
+mod archive;
 mod chain;
 mod file;
 mod scan;
@@ -25,7 +26,8 @@ use super::{Journal, Scanned};
 use file::Ownership;
 use writer::{Progress, Queue, Writer};
 
-use chain::ChainHash;
+pub use archive::{Archive, Head};
+pub use chain::ChainHash;
 pub use file::OpenError;
 
 /// Keeps records in an SQLite file.
@@ -189,7 +191,7 @@ impl Journal for SqliteJournal {
             sequence: Sequence::new(1),
             cause: error.to_string(),
         })?;
-        scan::records(connection, self.ledger_id, each).map(|_| ())
+        scan::records(connection, self.ledger_id, scan::Depth::Books, each).map(|_| ())
     }
 
     async fn durable(&self, sequence: Sequence) -> Result<(), Error> {

@@ -7,7 +7,7 @@ use crate::ledger::LedgerId;
 
 /// The BLAKE3 hash of a stored record, which stands for it and all before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ChainHash([u8; 32]);
+pub struct ChainHash([u8; 32]);
 
 impl ChainHash {
     /// What the first record of a ledger bears.
@@ -25,6 +25,15 @@ impl ChainHash {
     /// Reads a hash; none when it isn't of its length.
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
+    }
+
+    /// Reads a hash as it is printed: 64 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        data_encoding::HEXLOWER_PERMISSIVE
+            .decode(text.as_bytes())
+            .ok()
+            .and_then(|it| Self::read(&it))
     }
 
     /// Its bytes.

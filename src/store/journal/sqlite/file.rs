@@ -54,6 +54,9 @@ pub enum OpenError {
         /// The other's process id, as far as it can be told.
         process: String,
     },
+    /// It doesn't exist, and was not to be made.
+    #[error("{} does not exist", .0.display())]
+    Missing(PathBuf),
     /// It is something else.
     #[error("{} is not a file of the bank", .0.display())]
     Foreign(PathBuf),
@@ -193,6 +196,21 @@ fn check_length(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
+/// Opens the file to read from it, also while a bank is writing to it.
+pub(super) fn open_to_read(path: &Path) -> Result<(Connection, LedgerId), OpenError> {
+    let sqlite = |error| sqlite(path, error);
+    if !path.exists() {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    let connection = reader(path).map_err(sqlite)?;
+    let version = check_identity(&connection, path)?;
+    if version == 0 {
+        return Err(OpenError::Foreign(path.to_owned()));
+    }
+    let ledger_id = read_ledger_id(&connection, path)?;
+    Ok((connection, ledger_id))
+}
+
 /// A further connection that reads.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -287,7 +305,7 @@ fn read_ledger_id(connection: &Connection, path: &Path) -> Result<LedgerId, Open
 }
 
 /// A new file is not there for certain before its folder is synced.
-fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+pub(super) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -14,6 +14,7 @@ use crate::ledger::{LedgerId, Sequence};
 use crate::store::journal::Scanned;
 use crate::store::{Error, codec};
 
+use super::archive::Head;
 use super::chain::ChainHash;
 use super::file;
 
@@ -21,6 +22,15 @@ use super::file;
 const CHUNK: usize = 1024;
 /// How many chunks may wait for the next thread.
 const WAITING: usize = 4;
+
+/// How much of each record is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Depth {
+    /// What the books need to know.
+    Books,
+    /// All of it; and a record that was noted down must be there, and be the same.
+    Whole { noted: Option<Head> },
+}
 
 /// Rows as they stand in the file.
 #[derive(Default)]
@@ -36,12 +46,12 @@ struct Row {
     checksum: i64,
 }
 
-/// What the file says is its newest record.
-type Head = (Sequence, Option<ChainHash>);
+/// What the file says is its newest record, and its hash.
+type FileHead = (Sequence, Option<ChainHash>);
 
 enum Raw {
     Chunk(Chunk),
-    Head(Head),
+    Head(FileHead),
 }
 
 /// Goes through all records: where it ends, which is the file's head.
@@ -53,13 +63,14 @@ enum Raw {
 pub(super) fn records(
     connection: Connection,
     ledger_id: LedgerId,
+    depth: Depth,
     each: &mut dyn FnMut(Scanned) -> Result<(), Error>,
-) -> Result<(Sequence, ChainHash), Error> {
+) -> Result<Head, Error> {
     let (send_raw, raw) = sync_channel(WAITING);
     let (send_decoded, decoded) = sync_channel::<Vec<Scanned>>(WAITING);
     thread::scope(|scope| {
         let reading = scope.spawn(move || read(&connection, ledger_id, &send_raw));
-        let walking = scope.spawn(move || Walk::along(ledger_id, &raw, &send_decoded));
+        let walking = scope.spawn(move || Walk::along(ledger_id, depth, &raw, &send_decoded));
         for record in decoded.iter().flatten() {
             // The other two end when nobody takes their chunks any more.
             each(record)?;
@@ -120,6 +131,7 @@ fn read(connection: &Connection, ledger_id: LedgerId, send: &SyncSender<Raw>) ->
 
 /// A walk along the chain.
 struct Walk {
+    depth: Depth,
     last: Sequence,
     hash: ChainHash,
 }
@@ -127,10 +139,12 @@ struct Walk {
 impl Walk {
     fn along(
         ledger_id: LedgerId,
+        depth: Depth,
         raw: &Receiver<Raw>,
         send: &SyncSender<Vec<Scanned>>,
-    ) -> Result<(Sequence, ChainHash), Error> {
-        let mut walk = Self { last: Sequence::default(), hash: ChainHash::before_all(ledger_id) };
+    ) -> Result<Head, Error> {
+        let mut walk =
+            Self { depth, last: Sequence::default(), hash: ChainHash::before_all(ledger_id) };
         for raw in raw {
             let chunk = match raw {
                 Raw::Chunk(chunk) => chunk,
@@ -150,7 +164,7 @@ impl Walk {
             taken?;
         }
         // The reader has failed and says so itself, or nobody wants to know.
-        Ok((walk.last, walk.hash))
+        Ok(Head { sequence: walk.last, hash: walk.hash })
     }
 
     fn step(&mut self, row: &Row, bytes: &Bytes) -> Result<Scanned, Error> {
@@ -158,7 +172,8 @@ impl Walk {
         if row.number != sequence.number().cast_signed() {
             return Err(damaged(sequence, "it is not there"));
         }
-        let (found, scanned, previous_hash) = decode(bytes).map_err(|it| damaged(sequence, it))?;
+        let (found, scanned, previous_hash) =
+            decode(bytes, self.depth).map_err(|it| damaged(sequence, it))?;
         if found != sequence {
             return Err(damaged(sequence, "another record stands in its place"));
         }
@@ -169,11 +184,17 @@ impl Walk {
         if self.hash.checksum() != row.checksum {
             return Err(damaged(sequence, "it does not match its checksum"));
         }
+        if let Depth::Whole { noted: Some(noted) } = self.depth
+            && noted.sequence == sequence
+            && noted.hash != self.hash
+        {
+            return Err(damaged(sequence, "its hash is not the one that was noted down"));
+        }
         self.last = sequence;
         Ok(scanned)
     }
 
-    fn end(self, (head, hash): Head) -> Result<(Sequence, ChainHash), Error> {
+    fn end(self, (head, hash): FileHead) -> Result<Head, Error> {
         if head > self.last {
             return Err(damaged(self.last.next(), "it is not there"));
         }
@@ -181,12 +202,22 @@ impl Walk {
             let cause = "it is not the newest record that the file says it is";
             return Err(damaged(self.last, cause));
         }
-        Ok((self.last, self.hash))
+        if let Depth::Whole { noted: Some(noted) } = self.depth
+            && noted.sequence > self.last
+        {
+            return Err(damaged(
+                self.last.next(),
+                "it is not there, and a later one was noted down",
+            ));
+        }
+        Ok(Head { sequence: self.last, hash: self.hash })
     }
 }
 
-fn decode(bytes: &Bytes) -> Result<(Sequence, Scanned, Bytes), codec::DecodeError> {
-    if let Some((posting, previous_hash)) = codec::decode_plain(bytes.clone())? {
+fn decode(bytes: &Bytes, depth: Depth) -> Result<(Sequence, Scanned, Bytes), codec::DecodeError> {
+    if let Depth::Books = depth
+        && let Some((posting, previous_hash)) = codec::decode_plain(bytes.clone())?
+    {
         return Ok((posting.sequence, Scanned::Posting(posting), previous_hash));
     }
     let linked = codec::decode(bytes)?;

@@ -1,0 +1,126 @@
+//! A file that is looked at, also while a bank is writing to it: nothing in it is changed.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+
+use crate::ledger::{LedgerId, Record, Sequence};
+use crate::store::Error;
+use crate::store::journal::Scanned;
+
+use super::chain::ChainHash;
+use super::file::{self, OpenError, beside};
+use super::scan::{self, Depth};
+
+/// The place and the hash of a record, which stand for it and all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The record; 0 when there is none.
+    pub sequence: Sequence,
+    /// Its hash.
+    pub hash: ChainHash,
+}
+
+/// A file of the bank.
+#[derive(Debug)]
+pub struct Archive {
+    path: PathBuf,
+    connection: Connection,
+    ledger_id: LedgerId,
+}
+
+impl Archive {
+    /// Opens a file.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when it isn't there, isn't the bank's, or can't be opened.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let (connection, ledger_id) = file::open_to_read(path)?;
+        Ok(Self { path: path.to_owned(), connection, ledger_id })
+    }
+
+    /// The ledger whose records they are.
+    #[must_use]
+    pub fn ledger_id(&self) -> LedgerId {
+        self.ledger_id
+    }
+
+    /// The newest record, as the file says. Nothing else was looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when it can't be read.
+    pub fn head(&self) -> Result<Head, OpenError> {
+        let (sequence, hash) = file::head(&self.connection, self.ledger_id)
+            .map_err(|error| file::sqlite(&self.path, error))?;
+        let hash = hash.ok_or_else(|| OpenError::Damaged {
+            path: self.path.clone(),
+            cause: "the hash of its newest record is no hash".to_owned(),
+        })?;
+        Ok(Head { sequence, hash })
+    }
+
+    /// Goes through all records and along their chain: where it ends. A record that was noted down must
+    /// be among them.
+    ///
+    /// # Errors
+    ///
+    /// The error of `each`, or [`Error::Damaged`] with the first record that is wrong.
+    pub fn scan(
+        &self,
+        noted: Option<Head>,
+        each: &mut dyn FnMut(Record) -> Result<(), Error>,
+    ) -> Result<Head, Error> {
+        let connection = file::reader(&self.path).map_err(|error| Error::Damaged {
+            sequence: Sequence::new(1),
+            cause: error.to_string(),
+        })?;
+        let depth = Depth::Whole { noted };
+        scan::records(connection, self.ledger_id, depth, &mut |scanned| match scanned {
+            Scanned::Record(record) => each(*record),
+            // It was asked for whole.
+            Scanned::Posting(_) => Ok(()),
+        })
+    }
+
+    /// Copies the file as it stands at one moment. The copy is one file, and has its name only once it is
+    /// whole.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when the copy can't be made; also when there is something of its name already.
+    pub fn copy(&self, to: &Path) -> Result<(), OpenError> {
+        let exists = || OpenError::Io {
+            path: to.to_owned(),
+            error: std::io::Error::from(std::io::ErrorKind::AlreadyExists),
+        };
+        if to.exists() {
+            return Err(exists());
+        }
+        let part = beside(to, ".part");
+        let io = |error| OpenError::Io { path: to.to_owned(), error };
+        match std::fs::remove_file(&part) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+        self.copy_pages(&part).map_err(|error| file::sqlite(to, error))?;
+        std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(io)?;
+        // Unlike a renaming, a link takes nobody else's name away.
+        std::fs::hard_link(&part, to).map_err(io)?;
+        std::fs::remove_file(&part).map_err(io)?;
+        file::sync_folder_of(to).map_err(io)
+    }
+
+    fn copy_pages(&self, to: &Path) -> rusqlite::Result<()> {
+        let mut copy = Connection::open(to)?;
+        let backup = Backup::new(&self.connection, &mut copy)?;
+        // All pages in one step, under one read transaction: in several, a bank that goes on writing
+        // would make it begin again each time.
+        while backup.step(-1)? != StepResult::Done {}
+        drop(backup);
+        // Without a WAL the copy is one file, also when somebody has looked at it.
+        copy.pragma_update_and_check(None, "journal_mode", "DELETE", |_| Ok(()))
+    }
+}
