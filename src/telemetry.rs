@@ -11,7 +11,8 @@ use crate::config::{LogFilter, LogFormat};
 pub fn start(format: LogFormat, filter: &LogFilter) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter.directives()))
-        .with_writer(io::stderr);
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),

@@ -113,6 +113,23 @@ fn a_health_check_does_not_wait_for_ever() {
     assert_fails(&output, 1, &[&endpoint, "50ms"]);
 }
 
+/// Whoever collected the log has gone: the bank goes on without it.
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let mut bank_process = Running::start(&mut bank(&["serve", "--listen", "127.0.0.1:0"]));
+    bank_process.close_log();
+    let endpoint = bank_process.endpoint();
+    for (line, code) in
+        [("account create alice --currency USD", 0), ("balance alice", 0), ("balance bob", 2)]
+    {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let output = run(bank(&arguments).env("BANK_ENDPOINT", &endpoint));
+        assert_eq!(output.status.code(), Some(code), "{line}: {output:?}");
+    }
+    bank_process.signal(Signal::TERM);
+    assert_eq!(bank_process.end().0, Some(0));
+}
+
 /// One line a call, with its method, code, duration and request id, and never what moved.
 #[test]
 fn every_call_is_logged_without_its_content() {

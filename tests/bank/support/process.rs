@@ -24,7 +24,7 @@ pub(crate) fn run(command: &mut Command) -> Output {
 /// A running bank, which is killed if the test ends before it does.
 pub(crate) struct Running {
     child: Child,
-    log: BufReader<ChildStderr>,
+    log: Option<BufReader<ChildStderr>>,
     /// The first line of its log.
     pub(crate) first: String,
     pub(crate) address: String,
@@ -41,11 +41,16 @@ impl Running {
             .chars()
             .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
             .collect();
-        Self { child, log, first, address }
+        Self { child, log: Some(log), first, address }
     }
 
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// Stops reading its log.
+    pub(crate) fn close_log(&mut self) {
+        self.log = None;
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -70,7 +75,8 @@ impl Running {
 
     /// Waits for its end: the exit code, and what it has logged since the first line.
     pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
-        let lines = (&mut self.log).lines().map(|line| line.expect("it is text")).collect();
+        let log = self.log.take().into_iter().flat_map(BufRead::lines);
+        let lines = log.map(|line| line.expect("it is text")).collect();
         (self.child.wait().expect("it ends").code(), lines)
     }
 }
