@@ -78,6 +78,7 @@ impl SqliteJournal {
             path: path.to_owned(),
             min_free_bytes,
             bytes_since_checkpoint: 0,
+            bytes_since_look: 0,
         };
         let checkpointer = file::checkpointer(path).map_err(sqlite)?;
         let threads = vec![

@@ -131,6 +131,7 @@ pub(super) struct Writer {
     pub(super) path: PathBuf,
     pub(super) min_free_bytes: u64,
     pub(super) bytes_since_checkpoint: u64,
+    pub(super) bytes_since_look: u64,
 }
 
 impl Writer {
@@ -158,8 +159,13 @@ impl Writer {
                 self.ask_for_checkpoint();
                 self.finish_checkpoint();
             }
-            if looked_at.is_none_or(|at: Instant| at.elapsed() >= SPACE_INTERVAL) {
+            // A fast writer could use up all that must be kept free between two looks.
+            let has_written_much = self.bytes_since_look > self.min_free_bytes / 16;
+            if has_written_much
+                || looked_at.is_none_or(|at: Instant| at.elapsed() >= SPACE_INTERVAL)
+            {
                 looked_at = Some(Instant::now());
+                self.bytes_since_look = 0;
                 self.look_at_space();
             }
         }
@@ -183,6 +189,7 @@ impl Writer {
                 let number = sequence.number().cast_signed();
                 insert.execute((number, stored.as_slice(), hash.checksum()))?;
                 self.bytes_since_checkpoint += stored.len() as u64;
+                self.bytes_since_look += stored.len() as u64;
             }
             transaction
                 .prepare_cached(

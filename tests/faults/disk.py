@@ -1,0 +1,214 @@
+"""What a bank does when its disk fails or is full, with real errors from the system.
+
+    python3 tests/faults/disk.py target/debug/bank [--not-run FILE]
+
+EIO and ENOSPC come from libfiu's preloaded library (Debian's fiu-utils), and from a tmpfs of 1 MiB.
+The client's own book is `bank import`: it counts what was acknowledged, and what an earlier run had done.
+What can't be tried on this machine is written to the file of --not-run, a line each.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+EXIT_FAILED, EXIT_UNAVAILABLE, EXIT_OVER_LIMIT = 1, 4, 6
+EIO, ENOSPC = 5, 28
+# A limit only so that a hang fails instead of hanging.
+PATIENCE = 60
+
+bank = os.path.abspath(sys.argv[1])
+environment = {name: value for name, value in os.environ.items() if not name.startswith("BANK_")}
+
+
+class Server:
+    def __init__(self, data, *arguments, under=()):
+        command = [*under, bank, "serve", "--listen", "127.0.0.1:0", "--data", data, *arguments]
+        command += ["--drain-timeout", "2s", "--log-level", "bank::cli=info,error"]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        # Nothing is left running when a check fails.
+        atexit.register(self.process.kill)
+        self.log = []
+        while True:
+            line = self.process.stderr.readline()
+            assert line, f"it has ended: {self.log}"
+            self.log.append(line)
+            if match := re.search(r"127\.0\.0\.1:\d+", line):
+                self.endpoint = f"http://{match[0]}"
+                return
+
+    def run(self, *arguments, timeout="10s"):
+        command = [bank, *arguments, "--endpoint", self.endpoint, "--timeout", timeout]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+    def ask(self, *arguments):
+        done = self.run(*arguments, "-o", "json")
+        assert done.returncode == 0, f"{arguments}: {done.stderr}"
+        return json.loads(done.stdout)
+
+    def has_failed(self):
+        """Waits until it ends by itself, which it must with a code that says that it failed."""
+        _, rest = self.process.communicate(timeout=PATIENCE)
+        self.log.append(rest)
+        assert self.process.returncode == EXIT_FAILED, (self.process.returncode, self.log)
+
+    def end(self):
+        self.process.terminate()
+        _, rest = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0, rest
+
+
+@contextlib.contextmanager
+def folder():
+    path = tempfile.mkdtemp(prefix="bank-faults-")
+    try:
+        yield pathlib.Path(path)
+    finally:
+        shutil.rmtree(path)
+
+
+def cents(path, lines):
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w") as file:
+        file.write("operation,account_id,amount,currency_code\n")
+        file.write("deposit,alice,0.01,USD\n" * lines)
+    return str(path)
+
+
+def summary(done):
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def check_restart(data, file, lines, acknowledged):
+    """On a healthy disk everything that was acknowledged is there, and the rest can be done, once."""
+    verified = subprocess.run([bank, "verify", data], env=environment, capture_output=True, text=True)
+    assert verified.returncode == 0, verified.stderr
+    server = Server(data)
+    done = server.run("import", file, "-o", "ndjson")
+    assert done.returncode == 0, done.stderr
+    counts = summary(done)
+    assert counts["done_before"] >= acknowledged, (counts, acknowledged)
+    assert counts["done"] + counts["done_before"] == lines, counts
+    balance = server.ask("balance", "alice")["balance"]
+    assert balance["posted"] == str(lines), balance
+    totals = server.ask("trial-balance")
+    assert [one["difference"] for one in totals] == ["0"], totals
+    server.end()
+
+
+def a_failing_call(name, error):
+    """One of the calls that write fails from some moment on."""
+    with folder() as place:
+        data, lines = str(place / "bank.db"), 500
+        control = str(place / "control")
+        server = Server(data, "--min-free-space", "0B", under=["fiu-run", "-x", "-f", control])
+        server.ask("account", "create", "alice", "--currency", "USD")
+        file = cents(place / "cents.csv", lines)
+        first = server.run("import", cents(place / "before/cents.csv", 200), "-o", "ndjson")
+        assert summary(first)["done"] == 200, first.stderr
+
+        command = f"enable name={name},failinfo={error}"
+        pid = server.process.pid
+        subprocess.run(["fiu-ctrl", "-f", control, "-c", command, str(pid)], check=True)
+        broken = server.run("import", file, "-o", "ndjson", timeout="3s")
+        assert broken.returncode == EXIT_UNAVAILABLE, (broken.returncode, broken.stderr)
+        # Whoever comes later isn't told anything that nobody can vouch for.
+        read = server.run("balance", "alice", timeout="1s")
+        assert read.returncode == EXIT_UNAVAILABLE, (read.returncode, read.stdout)
+        health = server.run("healthcheck", timeout="1s")
+        assert health.returncode == EXIT_FAILED, health.stderr
+        server.has_failed()
+        check_restart(data, file, lines, 200 + summary(broken)["done"])
+
+
+@contextlib.contextmanager
+def small_disk(size):
+    with folder() as place:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+        try:
+            yield place
+        finally:
+            # Lazily: when a check has failed, a bank may still be using it.
+            subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def resize(place, size):
+    subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
+
+
+def little_space_refuses_writes():
+    """Before the disk is full, writes are refused; they go on by themselves when there is room."""
+    with small_disk("12m") as place, folder() as other:
+        lines = 60_000
+        server = Server(str(place / "bank.db"), "--min-free-space", "6MiB")
+        server.ask("account", "create", "alice", "--currency", "USD")
+        file = cents(other / "cents.csv", lines)
+        full = server.run("import", file, "-o", "ndjson", timeout="2s")
+        assert full.returncode in (7, EXIT_OVER_LIMIT), (full.returncode, full.stderr)
+        assert "STORE_FULL" in full.stdout + full.stderr, full.stderr
+        done = summary(full)["done"]
+        one = server.run("deposit", "alice", "1", "USD")
+        assert one.returncode == EXIT_OVER_LIMIT, one.stderr
+        assert server.ask("balance", "alice")["balance"]["posted"] == str(done)
+        assert server.run("healthcheck").returncode == 0
+
+        resize(place, "256m")
+        # It looks at the disk several times a second.
+        while True:
+            again = server.run("import", file, "-o", "ndjson")
+            if again.returncode == 0:
+                break
+            assert "STORE_FULL" in again.stdout + again.stderr, again.stderr
+        assert server.ask("balance", "alice")["balance"]["posted"] == str(lines)
+        server.end()
+
+
+def a_full_disk_loses_nothing():
+    """Without that precaution the disk fills up under it: it fails, and a restart has everything."""
+    with small_disk("1m") as place, folder() as other:
+        lines = 20_000
+        data = str(place / "bank.db")
+        server = Server(data, "--min-free-space", "0B")
+        server.ask("account", "create", "alice", "--currency", "USD")
+        file = cents(other / "cents.csv", lines)
+        full = server.run("import", file, "-o", "ndjson", timeout="3s")
+        assert full.returncode == EXIT_UNAVAILABLE, (full.returncode, full.stderr)
+        server.has_failed()
+        resize(place, "256m")
+        check_restart(data, file, lines, summary(full)["done"])
+
+
+def main():
+    not_run = []
+    if shutil.which("fiu-run"):
+        for name, error in [
+            ("posix/io/sync/fdatasync", EIO),
+            ("posix/io/rw/pwrite", EIO),
+            ("posix/io/rw/pwrite", ENOSPC),
+        ]:
+            a_failing_call(name, error)
+            print(f"ok       {name} fails with {os.strerror(error)}")
+    else:
+        not_run.append("failing writes and syncs: libfiu is not installed")
+    with folder() as place:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True)
+        if mounted.returncode == 0:
+            subprocess.run(["umount", place], check=True)
+    if mounted.returncode == 0:
+        for case in (little_space_refuses_writes, a_full_disk_loses_nothing):
+            case()
+            print(f"ok       {case.__name__.replace('_', ' ')}")
+    else:
+        not_run.append("a full disk: this process may not mount a tmpfs")
+    if "--not-run" in sys.argv:
+        path = pathlib.Path(sys.argv[sys.argv.index("--not-run") + 1])
+        path.write_text("".join(f"{line}\n" for line in not_run))
+
+
+main()
