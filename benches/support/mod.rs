@@ -1,4 +1,8 @@
-//! What the benchmarks share: the bank as a process of its own.
+//! What the benchmarks share: a server as a process of its own, and the floor to compare it with.
+
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+pub(crate) mod floor;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -12,12 +16,19 @@ pub(crate) struct Bank {
 impl Bank {
     /// Starts it, with further arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_bank"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--log-level", "bank::cli=info,warn"])
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("it can be started");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bank"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-level", "bank::cli=info,warn"]);
+        Self::spawn(command.args(arguments))
+    }
+
+    /// Starts the floor server: this program, with the word "floor".
+    pub(crate) fn start_floor() -> Self {
+        let program = std::env::current_exe().expect("it is known");
+        Self::spawn(Command::new(program).arg("floor"))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it can be started");
         let mut line = String::new();
         let log = child.stderr.as_mut().expect("it is piped");
         BufReader::new(log).read_line(&mut line).expect("it logs");
