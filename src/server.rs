@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -116,6 +117,7 @@ pub async fn run_opening<S: Store>(
             stop.clone().cancelled_owned(),
         );
 
+    let ending = AtomicBool::new(false);
     let open = async {
         let store = opening.await.map_err(Error::Opening)?;
         let bank = BankServiceServer::new(Service::new(store))
@@ -127,15 +129,19 @@ pub async fn run_opening<S: Store>(
             .prepare();
         // It is set here alone, once.
         let _ = all.set(routes);
-        if !draining.is_cancelled() {
-            set(&health, ServingStatus::Serving).await;
+        set(&health, ServingStatus::Serving).await;
+        // It may have been told to end meanwhile.
+        if ending.load(Ordering::Relaxed) {
+            set(&health, ServingStatus::NotServing).await;
         }
         Ok::<(), Error>(())
     };
     let drain = async {
         shutdown.await;
-        draining.cancel();
+        ending.store(true, Ordering::Relaxed);
+        // Told before the streams end, those that watch the health among them.
         set(&health, ServingStatus::NotServing).await;
+        draining.cancel();
         stop.cancel();
         deadline.await;
     };

@@ -3,9 +3,11 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankServiceServer;
 use bank::grpc::{Service, edge, proto};
-use bank::server::Drained;
+use bank::server::{self, Drained};
+use bank::store::journal::VolatileJournal;
 use bank::store::{MemoryStore, RecordKey, Store};
 use http::{Request, Response};
 use prost::Message;
@@ -98,6 +100,69 @@ async fn a_draining_server_begins_nothing() {
     assert!(delay.is_some_and(|delay| !delay.is_zero()));
     let key = RecordKey::Sequence(bank::ledger::Sequence::new(1));
     assert_eq!(store.record(&key).await, Ok(None));
+}
+
+/// While the books are read: health says so, and the bank's calls get UNAVAILABLE; then the same
+/// connection is served.
+#[tokio::test]
+async fn a_bank_that_is_starting_says_so() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let (open, opening) = tokio::sync::oneshot::channel();
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(server::run_opening(
+        listener,
+        async { opening.await.expect("the test opens it") },
+        shutdown.clone().cancelled_owned(),
+        std::future::pending(),
+    ));
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
+    let channel = endpoint.expect("it is a URL").connect().await.expect("it listens");
+    let mut feed = HealthClient::new(channel.clone())
+        .watch(health("bank.v1.BankService"))
+        .await
+        .expect("it watches")
+        .into_inner();
+    assert_eq!(status_of(feed.next().await), Ok(ServingStatus::NotServing));
+    let mut client = BankServiceClient::new(channel);
+    let status = client.create_account(create("alice", "USD")).await.expect_err("it is too early");
+    assert_eq!(status.code(), Code::Unavailable);
+    let details = Details::of(&status);
+    assert_eq!(details.reason, "STORE_UNAVAILABLE");
+    assert!(details.all.retry_info().is_some());
+
+    let store = crate::support::memory_store(&ManualClock::new());
+    assert!(open.send(Ok(Arc::new(store))).is_ok(), "it waits for it");
+    assert_eq!(status_of(feed.next().await), Ok(ServingStatus::Serving));
+    client.create_account(create("alice", "USD")).await.expect("it opens");
+
+    shutdown.cancel();
+    assert_eq!(status_of(feed.next().await), Ok(ServingStatus::NotServing));
+    drop((client, feed));
+    let drained = serving.await.expect("it does not panic").expect("it serves");
+    assert_eq!(drained, Drained::Fully);
+}
+
+type Opened = Result<Arc<MemoryStore<VolatileJournal, ManualClock>>, String>;
+
+#[tokio::test]
+async fn books_that_can_not_be_read_end_the_server() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let opening = std::future::ready(Opened::Err("record 7 is damaged".to_owned()));
+    let never = || std::future::pending();
+    let ended = server::run_opening(listener, opening, never(), never()).await;
+    assert_eq!(ended.expect_err("it can't serve").to_string(), "record 7 is damaged");
+}
+
+/// It is told to end before the books were read.
+#[tokio::test]
+async fn a_bank_that_is_starting_can_be_ended() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let opening =
+        std::future::pending::<Result<Arc<MemoryStore<VolatileJournal, ManualClock>>, _>>();
+    let shutdown = std::future::ready(());
+    let ended = server::run_opening(listener, opening, shutdown, std::future::pending()).await;
+    assert_eq!(ended.expect("it serves"), Drained::Fully);
 }
 
 #[tokio::test]

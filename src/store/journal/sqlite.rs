@@ -209,7 +209,7 @@ impl Journal for SqliteJournal {
 }
 
 impl Drop for SqliteJournal {
-    /// Writes what is left. The connection that writes is the last to close, so that SQLite moves the WAL
+    /// Writes what is left. A connection that may write is the last to close, so that SQLite moves the WAL
     /// into the database and removes it.
     fn drop(&mut self) {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
