@@ -107,9 +107,7 @@ impl Archive {
         }
         self.copy_pages(&part).map_err(|error| file::sqlite(to, error))?;
         std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(io)?;
-        // Unlike a renaming, a link takes nobody else's name away.
-        std::fs::hard_link(&part, to).map_err(io)?;
-        std::fs::remove_file(&part).map_err(io)?;
+        std::fs::rename(&part, to).map_err(io)?;
         file::sync_folder_of(to).map_err(io)
     }
 
