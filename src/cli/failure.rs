@@ -1,11 +1,14 @@
 //! Why a command fails: what is said of it, and the exit code by which scripts tell classes apart.
 
+use std::error::Error;
+
 use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::{amount, json};
 use crate::config::{EXIT_USAGE, Form};
+use crate::grpc::code_name;
 
 /// Why a command fails.
 #[derive(Debug)]
@@ -90,7 +93,7 @@ pub(super) fn is_unavailable(status: &Status) -> bool {
 pub(super) fn explain(status: &Status) -> String {
     let details = status.get_error_details();
     let Some(info) = details.error_info() else {
-        return format!("{}: {}", code_name(status.code()), root_cause(status));
+        return format!("{}: {}", code_name(status.code()), cause_of(status));
     };
     let violations = details.bad_request().map_or(&[][..], |it| &it.field_violations);
     match violations {
@@ -117,16 +120,21 @@ fn sentence(status: &Status, details: &ErrorDetails) -> String {
     in_decimals().unwrap_or_else(|| status.message().to_owned())
 }
 
+/// What a status that was made on this side says: the error behind it, or its own text.
+pub(super) fn cause_of(status: &Status) -> String {
+    match status.source() {
+        Some(error) => root_cause(error),
+        None => status.message().to_owned(),
+    }
+}
+
 /// tonic's own text says "transport error" for everything; what people need is at the bottom.
-pub(super) fn root_cause(error: &dyn std::error::Error) -> String {
+pub(super) fn root_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;
     }
-    match error.source() {
-        Some(_) => cause.to_string(),
-        None => String::new(),
-    }
+    cause.to_string()
 }
 
 fn json_of(status: &Status) -> String {
@@ -141,29 +149,6 @@ fn json_of(status: &Status) -> String {
         .unwrap_or_else(bare);
     json::named("google.rpc.Status", &message)
         .map_or_else(|_| status.message().to_owned(), |json| json.to_string())
-}
-
-/// The name of a code as the documentation has it: `NOT_FOUND`.
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]
@@ -195,6 +180,12 @@ mod tests {
             assert!(!is_unavailable(&said(code)), "{code:?}");
         }
         assert!(!is_unavailable(&Status::new(Code::Unimplemented, "there is no such method")));
+    }
+
+    #[test]
+    fn a_status_without_details_is_told_all_the_same() {
+        let status = Status::new(Code::Unimplemented, "there is no such method");
+        assert_eq!(explain(&status), "UNIMPLEMENTED: there is no such method");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::Failure;
-use super::failure::{is_unavailable, root_cause};
+use super::failure::{cause_of, is_unavailable};
 use super::output::tell;
 use crate::config::{CallSettings, Form, OnceOnly};
 use crate::grpc::proto::bank_service_client::BankServiceClient;
@@ -94,10 +94,7 @@ impl Remote {
 
     /// Says what keeps the bank from answering.
     fn tell_unavailable(&self, status: &Status) {
-        let cause = match root_cause(status) {
-            cause if cause.is_empty() => status.message().to_owned(),
-            cause => cause,
-        };
+        let cause = cause_of(status);
         let timeout = humantime::format_duration(self.timeout);
         tell(&format!("bank: {} is unavailable ({cause}); trying for {timeout}", self.endpoint));
     }

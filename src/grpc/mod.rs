@@ -16,6 +16,7 @@ pub mod service;
 mod status;
 mod watch;
 
+pub(crate) use observe::code_name;
 pub(crate) use render::linked_transaction;
 pub use service::Service;
 

@@ -45,7 +45,7 @@ impl CallLog {
         let method = self.path.trim_start_matches('/');
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let request_id = self.request_id.get().map(RequestId::as_str);
-        let code = name(code);
+        let code = code_name(code);
         if self.is_of_the_bank() {
             tracing::info!(method, code, duration_us, request_id, "call");
         } else {
@@ -77,8 +77,8 @@ impl Drop for Outcome {
     }
 }
 
-/// The names of the gRPC specification.
-fn name(code: Code) -> &'static str {
+/// The names of the gRPC specification: `NOT_FOUND`.
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
