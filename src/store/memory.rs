@@ -5,21 +5,19 @@
 //! says that what the answer rests on is durable. Records live in the journal; here are the accounts
 //! and holds, and for each account and each request id the sequences of their records.
 
-mod execute;
+mod files;
 mod pages;
-mod watchers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
 use crate::ledger::{
-    AccountId, Books, Currency, Hold, HoldId, LedgerId, Record, Refusal, Request, Sequence, Time,
-    Totals,
+    AccountId, Currency, Hold, HoldId, LedgerId, Record, Refusal, Request, Sequence, Time, Totals,
 };
 
-use self::watchers::Watchers;
-use super::journal::Scanned;
-use super::request_index::RequestIndex;
+use self::files::{Cabinet, Index};
+use super::execute::{Desk, Files};
+use super::journal::{PlainPosting, Scanned};
 use super::{
     AccountPage, AccountQuery, AccountView, BatchRefused, Changes, EachAnswer, Error, Executed,
     HoldPage, HoldQuery, Journal, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
@@ -37,13 +35,8 @@ pub struct MemoryStore<J, C> {
 
 #[derive(Debug)]
 struct State {
-    books: Books,
-    /// For each account, the records that have an entry on it, in order.
-    entries: Vec<Vec<Sequence>>,
-    requests: RequestIndex,
-    watchers: Watchers,
-    last_sequence: Sequence,
-    last_time: Time,
+    desk: Desk,
+    index: Index,
 }
 
 impl<J: Journal, C: Clock> MemoryStore<J, C> {
@@ -53,14 +46,7 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
             ledger_id,
             journal,
             clock,
-            state: Mutex::new(State {
-                books: Books::new(ledger_id),
-                entries: Vec::new(),
-                requests: RequestIndex::new(),
-                watchers: Watchers::default(),
-                last_sequence: Sequence::default(),
-                last_time: Time::from_micros(i64::MIN),
-            }),
+            state: Mutex::new(State { desk: Desk::new(ledger_id), index: Index::default() }),
         }
     }
 
@@ -82,14 +68,15 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
                 match scanned {
                     Scanned::Posting(posting) => state.restore(&posting)?,
                     Scanned::Record(record) => {
-                        state.take(&record);
-                        state.index(&record);
+                        let State { desk, index } = &mut *state;
+                        desk.take(&record);
+                        index.note(&desk.books, &record);
                     }
                 }
-                progress(state.last_sequence);
+                progress(state.desk.last_sequence);
                 Ok(())
             })?;
-            state.requests.settle();
+            state.index.requests.settle();
         }
         Ok(store)
     }
@@ -108,33 +95,44 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
     async fn with<T>(&self, work: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
         let (result, seen) = {
             let mut state = self.lock();
-            (work(&mut state)?, state.last_sequence)
+            (work(&mut state)?, state.desk.last_sequence)
         };
         self.journal.durable(seen).await?;
         Ok(result)
     }
 
-    /// The time of the next record: later than the last, and than whatever a reader was told.
-    fn next_time(&self, state: &State) -> Time {
-        state.last_time.next().max(self.clock.now())
+    /// The desk, and the files that it works with.
+    fn open<'a>(&'a self, state: &'a mut State) -> (&'a mut Desk, Cabinet<'a, J>) {
+        (&mut state.desk, Cabinet { journal: &self.journal, index: &mut state.index })
     }
 }
 
 impl State {
-    /// The present moment, as far as a reader may know it: no later record gets this time.
-    fn present(&mut self, clock: &impl Clock) -> Time {
-        self.last_time = self.last_time.max(clock.now());
-        self.last_time
-    }
-
-    /// Whether there is a record at this place.
-    fn has(&self, sequence: Sequence) -> bool {
-        (1..=self.last_sequence.number()).contains(&sequence.number())
+    /// Takes over a posting of the past, and notes where it is found again: what [`Desk::take`] and
+    /// [`Index::note`] do of a whole record.
+    fn restore(&mut self, posting: &PlainPosting) -> Result<(), Error> {
+        let Self { desk, index } = self;
+        let sequence = posting.sequence;
+        desk.last_sequence = sequence;
+        desk.last_time = posting.time;
+        let sides = [&posting.from, &posting.to].map(|(id, balance)| (id.as_str(), *balance));
+        let numbers = desk.books.restore(sides).ok_or_else(|| {
+            let cause = "it has an entry on an account that there is not".to_owned();
+            Error::Damaged { sequence, cause }
+        })?;
+        if let Some(id) = posting.request_id() {
+            index.requests.insert_later(id, sequence);
+        }
+        index.entries.resize_with(desk.books.account_count(), Vec::new);
+        for number in numbers {
+            index.entries[number].push(sequence);
+        }
+        Ok(())
     }
 
     /// Adds what later records, up to one that will be durable when this is shown, say of it.
     fn link(&self, record: Record, until: Sequence) -> LinkedRecord {
-        let reversals = self.books.reversals_of(record.sequence);
+        let reversals = self.desk.books.reversals_of(record.sequence);
         let known = &reversals[..reversals.partition_point(|reversal| *reversal <= until)];
         let newest = &known[known.len().saturating_sub(LinkedRecord::MAX_REVERSALS)..];
         LinkedRecord { record, reversed_by: newest.to_vec() }
@@ -152,13 +150,19 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
 
     async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {
         self.journal.admit()?;
-        self.with(|state| self.execute_in(state, request)).await
+        self.with(|state| {
+            let (desk, mut files) = self.open(state);
+            desk.execute(&mut files, &self.clock, request)
+        })
+        .await
     }
 
     async fn execute_each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
         self.journal.admit()?;
         let each = |state: &mut State| {
-            requests.into_iter().map(|request| self.execute_in(state, request)).collect()
+            let (desk, mut files) = self.open(state);
+            let requests = requests.into_iter();
+            requests.map(|request| desk.execute(&mut files, &self.clock, request)).collect()
         };
         self.with(each).await
     }
@@ -168,13 +172,17 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
         requests: Vec<Request>,
     ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
         self.journal.admit()?;
-        self.with(|state| self.execute_all_in(state, requests)).await
+        self.with(|state| {
+            let (desk, mut files) = self.open(state);
+            desk.execute_all(&mut files, &self.clock, requests)
+        })
+        .await
     }
 
     async fn account(&self, id: &AccountId) -> Result<Result<AccountView, Refusal>, Error> {
         self.with(|state| {
-            let time = state.present(&self.clock);
-            let standing = state.books.account(id, time).ok_or_else(|| not_found(id));
+            let time = state.desk.present(&self.clock);
+            let standing = state.desk.books.account(id, time).ok_or_else(|| not_found(id));
             Ok(standing.map(|standing| AccountView { account: standing.to_account(), time }))
         })
         .await
@@ -196,8 +204,8 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
 
     async fn hold(&self, id: &HoldId) -> Result<Result<Hold, Refusal>, Error> {
         self.with(|state| {
-            let now = state.present(&self.clock);
-            let hold = state.books.hold(id).map(|hold| hold.seen_at(now));
+            let now = state.desk.present(&self.clock);
+            let hold = state.desk.books.hold(id).map(|hold| hold.seen_at(now));
             Ok(hold.ok_or_else(|| Refusal::HoldNotFound { hold_id: id.clone() }))
         })
         .await
@@ -210,11 +218,11 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
     async fn record(&self, key: &RecordKey) -> Result<Option<LinkedRecord>, Error> {
         self.with(|state| {
             let record = match key {
-                RecordKey::Sequence(sequence) if !state.has(*sequence) => None,
+                RecordKey::Sequence(sequence) if !state.desk.has(*sequence) => None,
                 RecordKey::Sequence(sequence) => Some(self.journal.read(*sequence)?),
-                RecordKey::RequestId(id) => self.record_of(state, id)?,
+                RecordKey::RequestId(id) => self.open(state).1.record_of(id)?,
             };
-            Ok(record.map(|record| state.link(record, state.last_sequence)))
+            Ok(record.map(|record| state.link(record, state.desk.last_sequence)))
         })
         .await
     }
@@ -229,19 +237,21 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
     }
 
     async fn head(&self) -> Result<Sequence, Error> {
-        self.with(|state| Ok(state.last_sequence)).await
+        self.with(|state| Ok(state.desk.last_sequence)).await
     }
 
     fn changes(&self, account_id: Option<&AccountId>) -> Result<Changes, Refusal> {
         let mut state = self.lock();
-        let Some(id) = account_id else { return Ok(state.watchers.of_ledger()) };
-        let number = state.books.number(id).ok_or_else(|| not_found(id))?;
-        Ok(state.watchers.of_account(number))
+        let State { desk, index } = &mut *state;
+        let Some(id) = account_id else { return Ok(index.watchers.of_ledger()) };
+        let number = desk.books.number(id).ok_or_else(|| not_found(id))?;
+        Ok(index.watchers.of_account(number))
     }
 
     async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {
         self.with(|state| {
             let totals = state
+                .desk
                 .books
                 .totals()
                 .filter(|(one, _)| currency.is_none_or(|wanted| wanted == *one))

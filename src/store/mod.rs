@@ -4,10 +4,13 @@
 //! linearizable: what one caller has been told, every later caller sees. What is decided is not its
 //! business; that is the ledger's.
 
+mod chain;
 mod codec;
+mod execute;
 pub mod journal;
 mod memory;
 mod request_index;
+mod watchers;
 
 use std::future::Future;
 use std::sync::Arc;

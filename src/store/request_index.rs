@@ -29,17 +29,19 @@ pub(super) struct RequestIndex {
     later: Vec<Vec<Entry>>,
 }
 
-impl RequestIndex {
+impl Default for RequestIndex {
     /// An index without entries. The hash is seeded at random, so that no client can choose ids that
     /// collide.
-    pub(super) fn new() -> Self {
+    fn default() -> Self {
         Self {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
             later: Vec::new(),
         }
     }
+}
 
+impl RequestIndex {
     /// The sequence that is kept for an id: the first for which `is_match` holds among those with the
     /// id's hash.
     ///
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn finds_what_was_inserted_and_nothing_else() {
-        let mut index = RequestIndex::new();
+        let mut index = RequestIndex::default();
         for number in 1..=10_000 {
             index.insert(id(number).as_str(), Sequence::new(number));
         }
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_inserted_later_is_found_once_it_is_settled() {
-        let mut index = RequestIndex::new();
+        let mut index = RequestIndex::default();
         index.insert(id(1).as_str(), Sequence::new(1));
         index.insert_later(id(2).as_str(), Sequence::new(2));
         index.settle();
@@ -142,7 +144,7 @@ mod tests {
 
     #[test]
     fn two_ids_with_one_hash_are_told_apart_by_their_records() {
-        let mut index = RequestIndex::new();
+        let mut index = RequestIndex::default();
         let hash = index.hasher.hash_one(id(1).as_str());
         let other = Entry { hash, sequence: Sequence::new(7) };
         index.shards[shard(hash)].insert_unique(hash, other, |entry| entry.hash);
@@ -154,7 +156,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_record_is_an_error_not_a_miss() {
-        let mut index = RequestIndex::new();
+        let mut index = RequestIndex::default();
         index.insert(id(1).as_str(), Sequence::new(1));
         assert_eq!(index.find(&id(1), |_| Err("unreadable")), Err("unreadable"));
     }

@@ -5,7 +5,6 @@
 //! error: each bears a checksum, and the hash of the one before it.
 
 mod archive;
-mod chain;
 mod file;
 mod scan;
 mod writer;
@@ -26,8 +25,8 @@ use super::{Journal, Scanned};
 use file::Ownership;
 use writer::{Progress, Queue, Writer};
 
+pub use crate::store::chain::ChainHash;
 pub use archive::{Archive, Head};
-pub use chain::ChainHash;
 pub use file::OpenError;
 
 /// Keeps records in an SQLite file.

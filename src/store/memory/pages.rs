@@ -47,16 +47,16 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         let (found, last, time) = {
             let mut state = self.lock();
             // What is yet to come can't be told: the answer is of the present at the latest.
-            let time = time.min(state.present(&self.clock));
-            let standing = state.books.account(id, time);
+            let time = time.min(state.desk.present(&self.clock));
+            let standing = state.desk.books.account(id, time);
             let currency = standing.map(|standing| standing.account.currency.clone());
-            (currency.zip(state.books.number(id)), state.last_sequence, time)
+            (currency.zip(state.desk.books.number(id)), state.desk.last_sequence, time)
         };
         let Some((currency, number)) = found else { return Ok((Err(not_found(id)), last)) };
         let later = self.first_at_or_after(time.next(), last)?;
         let newest = {
             let state = self.lock();
-            let entries = state.entries_of(number);
+            let entries = state.index.entries_of(number);
             let earlier = entries.partition_point(|sequence| *sequence < later);
             earlier.checked_sub(1).map(|index| entries[index])
         };
@@ -75,8 +75,8 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
     ) -> Result<(Result<TransactionPage, Refusal>, Sequence), Error> {
         let (number, last) = {
             let state = self.lock();
-            let number = query.account_id.as_ref().map(|id| (id, state.books.number(id)));
-            (number, state.last_sequence)
+            let number = query.account_id.as_ref().map(|id| (id, state.desk.books.number(id)));
+            (number, state.desk.last_sequence)
         };
         let until = query.cursor.map_or(last, |cursor| cursor.until);
         let range = self.range_of(query, until)?;
@@ -168,12 +168,13 @@ impl State {
         query: &AccountQuery,
         clock: &impl Clock,
     ) -> AccountPage {
-        let time = self.present(clock);
+        let time = self.desk.present(clock);
         let start = match &query.after {
             Some(after) => Bound::Excluded(after.as_str()),
             None => Bound::Included(query.id_prefix.as_str()),
         };
         let mut candidates = self
+            .desk
             .books
             .accounts_from(start, time)
             .take_while(|one| one.account.id.as_str().starts_with(&query.id_prefix))
@@ -201,15 +202,15 @@ impl State {
         query: &HoldQuery,
         clock: &impl Clock,
     ) -> Result<HoldPage, Refusal> {
-        let now = self.present(clock);
+        let now = self.desk.present(clock);
         if let Some(id) = &query.account_id
-            && self.books.number(id).is_none()
+            && self.desk.books.number(id).is_none()
         {
             return Err(not_found(id));
         }
-        let before = query.before.unwrap_or_else(|| self.last_sequence.next());
+        let before = query.before.unwrap_or_else(|| self.desk.last_sequence.next());
         let account_id = query.account_id.as_ref();
-        let mut candidates = self.books.holds_before(account_id, before).peekable();
+        let mut candidates = self.desk.books.holds_before(account_id, before).peekable();
         let mut holds = Vec::new();
         let mut last_looked_at = None;
         for hold in candidates.by_ref().take(HOLDS_PER_PAGE) {
@@ -225,10 +226,6 @@ impl State {
         Ok(HoldPage { holds, next })
     }
 
-    fn entries_of(&self, number: AccountNumber) -> &[Sequence] {
-        self.entries.get(number).map_or(&[], Vec::as_slice)
-    }
-
     /// Copies so many of an account's entries in the range as a page can look at, and one more, which
     /// tells whether there is another page.
     fn candidates(
@@ -237,7 +234,7 @@ impl State {
         range: &Range<u64>,
         query: &TransactionQuery,
     ) -> Candidates {
-        let entries = self.entries_of(number);
+        let entries = self.index.entries_of(number);
         let start = entries.partition_point(|sequence| sequence.number() < range.start);
         let end = entries.partition_point(|sequence| sequence.number() < range.end);
         let entries = entries.get(start..end).unwrap_or(&[]);

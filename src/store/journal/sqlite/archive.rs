@@ -7,9 +7,9 @@ use rusqlite::backup::{Backup, StepResult};
 
 use crate::ledger::{LedgerId, Record, Sequence};
 use crate::store::Error;
+use crate::store::chain::ChainHash;
 use crate::store::journal::Scanned;
 
-use super::chain::ChainHash;
 use super::file::{self, OpenError, beside};
 use super::scan::{self, Depth};
 

@@ -13,8 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::ledger::{LedgerId, Sequence};
-
-use super::chain::ChainHash;
+use crate::store::chain::ChainHash;
 
 /// What makes an SQLite file one of the bank's: "BANK".
 const APPLICATION_ID: i64 = 0x4241_4e4b;

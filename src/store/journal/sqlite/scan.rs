@@ -11,11 +11,11 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use crate::ledger::{LedgerId, Sequence};
+use crate::store::chain::ChainHash;
 use crate::store::journal::Scanned;
 use crate::store::{Error, codec};
 
 use super::archive::Head;
-use super::chain::ChainHash;
 use super::file;
 
 /// How many records are handed on at once.

@@ -16,9 +16,9 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use crate::ledger::Sequence;
+use crate::store::chain::ChainHash;
 use crate::store::codec;
 
-use super::chain::ChainHash;
 use super::file;
 
 /// How many records one transaction takes, at the most: beyond some thousands a sync costs next to

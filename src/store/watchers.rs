@@ -4,27 +4,34 @@
 //! for themselves from where they are, so that nobody is ever buffered for.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Weak};
 
 use tokio::sync::Notify;
 
-use crate::ledger::AccountNumber;
-use crate::store::Changes;
+use super::Changes;
 
-#[derive(Debug, Default)]
-pub(super) struct Watchers {
+/// Who waits, by the names `K` that the store has for accounts.
+#[derive(Debug)]
+pub(super) struct Watchers<K> {
     ledger: Arc<Notify>,
-    accounts: HashMap<AccountNumber, Weak<Notify>>,
+    accounts: HashMap<K, Weak<Notify>>,
 }
 
-impl Watchers {
+impl<K> Default for Watchers<K> {
+    fn default() -> Self {
+        Self { ledger: Arc::default(), accounts: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash> Watchers<K> {
     /// Tells of every new transaction.
     pub(super) fn of_ledger(&self) -> Changes {
         Changes::new(self.ledger.clone())
     }
 
     /// Tells of every new transaction with an entry on an account.
-    pub(super) fn of_account(&mut self, number: AccountNumber) -> Changes {
+    pub(super) fn of_account(&mut self, number: K) -> Changes {
         self.accounts.retain(|_, waiting| waiting.strong_count() > 0);
         let waiting = self.accounts.get(&number).and_then(Weak::upgrade).unwrap_or_else(|| {
             let waiting = Arc::default();
@@ -35,7 +42,7 @@ impl Watchers {
     }
 
     /// Wakes whoever waits for a transaction with entries on these accounts.
-    pub(super) fn wake(&self, numbers: impl IntoIterator<Item = AccountNumber>) {
+    pub(super) fn wake(&self, numbers: impl IntoIterator<Item = K>) {
         self.ledger.notify_waiters();
         if self.accounts.is_empty() {
             return;

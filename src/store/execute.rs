@@ -1,18 +1,39 @@
-//! Executing requests: alone, in a row, or all or none.
+//! Executing requests: alone, in a row, or all or none, whatever keeps the records.
 //!
-//! **Invariants:** a record is in the books, in the journal and in the indexes, or in none of them, when
-//! the lock is let go; a batch that is refused leaves the books as they were.
+//! **Invariants:** a record is in the books and is filed, or neither, when an execution ends; a batch that
+//! is refused leaves the books as they were; sequences have no gaps, and times grow with them.
 
 use std::collections::HashMap;
 
 use crate::clock::Clock;
 use crate::ledger::{
-    AccountNumber, Record, Refusal, Request, RequestId, Sequence, TransactionId, Turn, decide,
+    Books, LedgerId, Record, Refusal, Request, RequestId, Sequence, Time, TransactionId, Turn,
+    decide,
 };
-use crate::store::journal::PlainPosting;
-use crate::store::{BatchRefused, Error, Executed, Journal};
 
-use super::{MemoryStore, State};
+use super::{BatchRefused, Error, Executed};
+
+/// The books, and where the ledger's one order stands.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) books: Books,
+    /// The newest record; 0 before the first.
+    pub(super) last_sequence: Sequence,
+    /// The time of the newest record, or a later one that a reader was told.
+    pub(super) last_time: Time,
+}
+
+/// The records so far, and where new ones go.
+pub(super) trait Files {
+    /// The record that answers a request id.
+    fn record_of(&self, id: &RequestId) -> Result<Option<Record>, Error>;
+
+    /// A record that there is.
+    fn read(&self, sequence: Sequence) -> Result<Record, Error>;
+
+    /// Takes the next record, which the books have taken over.
+    fn file(&mut self, books: &Books, record: &Record);
+}
 
 /// What a request comes to.
 enum Decision {
@@ -30,7 +51,7 @@ enum Failure {
     Store(Error),
 }
 
-/// What was decided in a batch: in the books already, but not in the journal yet.
+/// What was decided in a batch: in the books already, but not filed yet.
 #[derive(Default)]
 struct Pending {
     records: Vec<Record>,
@@ -55,82 +76,99 @@ impl Pending {
     }
 }
 
-impl<J: Journal, C: Clock> MemoryStore<J, C> {
+impl Desk {
+    /// Empty books before the first record.
+    pub(super) fn new(ledger: LedgerId) -> Self {
+        Self {
+            books: Books::new(ledger),
+            last_sequence: Sequence::default(),
+            last_time: Time::from_micros(i64::MIN),
+        }
+    }
+
     /// Answers a repeat, or decides a request and takes its outcome over.
-    pub(super) fn execute_in(
-        &self,
-        state: &mut State,
+    pub(super) fn execute(
+        &mut self,
+        files: &mut impl Files,
+        clock: &impl Clock,
         request: Request,
     ) -> Result<Result<Executed, Refusal>, Error> {
-        match self.decide(state, request, &Pending::default())? {
+        match self.decide(files, clock, request, &Pending::default())? {
             Decision::Answered(answer) => Ok(answer),
             Decision::New(record) => {
-                state.take(&record);
-                self.file(state, &record);
+                self.take(&record);
+                files.file(&self.books, &record);
                 Ok(executed(record, false))
             }
         }
     }
 
     /// Executes requests, all or none.
-    pub(super) fn execute_all_in(
-        &self,
-        state: &mut State,
+    pub(super) fn execute_all(
+        &mut self,
+        files: &mut impl Files,
+        clock: &impl Clock,
         requests: Vec<Request>,
     ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
-        let before = state.last_sequence;
+        let before = self.last_sequence;
         let mut pending = Pending::default();
         let mut answers = Vec::with_capacity(requests.len());
         for (index, request) in requests.into_iter().enumerate() {
-            match self.execute_pending(state, request, index, &mut pending) {
+            match self.execute_pending(files, clock, request, index, &mut pending) {
                 Ok(executed) => answers.push(executed),
                 Err(failure) => {
-                    state.take_back(&pending.records);
+                    self.take_back(&pending.records);
                     // The time stays: it has been used to see which holds have expired.
-                    state.last_sequence = before;
-                    return self.fail(state, failure).map(Err);
+                    self.last_sequence = before;
+                    return self.fail(files, clock, failure).map(Err);
                 }
             }
         }
         for record in &pending.records {
-            self.file(state, record);
+            files.file(&self.books, record);
         }
         Ok(Ok(answers))
     }
 
     fn execute_pending(
-        &self,
-        state: &mut State,
+        &mut self,
+        files: &impl Files,
+        clock: &impl Clock,
         request: Request,
         index: usize,
         pending: &mut Pending,
     ) -> Result<Executed, Failure> {
         let refused = |refusal, request| Failure::Refused(BatchRefused { index, refusal }, request);
-        let record = match self.decide(state, request, pending).map_err(Failure::Store)? {
+        let decision = self.decide(files, clock, request, pending).map_err(Failure::Store)?;
+        let record = match decision {
             Decision::Answered(answer) => return answer.map_err(|refusal| refused(refusal, None)),
             Decision::New(record) => record,
         };
         if let Err(refusal) = record.outcome {
             return Err(refused(refusal, Some(Box::new(record.request))));
         }
-        state.take(&record);
+        self.take(&record);
         pending.push(record.clone());
         Ok(Executed { record, replayed: false })
     }
 
     /// Keeps the refusal that a batch failed with, if it must be kept.
-    fn fail(&self, state: &mut State, failure: Failure) -> Result<BatchRefused, Error> {
+    fn fail(
+        &mut self,
+        files: &mut impl Files,
+        clock: &impl Clock,
+        failure: Failure,
+    ) -> Result<BatchRefused, Error> {
         let (refused, to_keep) = match failure {
             Failure::Store(error) => return Err(error),
             Failure::Refused(refused, to_keep) => (refused, to_keep),
         };
         if let Some(request) = to_keep {
-            let sequence = state.last_sequence.next();
-            let time = self.next_time(state);
+            let (sequence, time) = self.next(clock);
             let outcome = Err(refused.refusal.clone());
             let record = Record { sequence, time, request: *request, outcome };
-            state.take(&record);
-            self.file(state, &record);
+            self.take(&record);
+            files.file(&self.books, &record);
         }
         Ok(refused)
     }
@@ -138,27 +176,27 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
     /// Decides what a request comes to; changes nothing.
     fn decide(
         &self,
-        state: &State,
+        files: &impl Files,
+        clock: &impl Clock,
         request: Request,
         pending: &Pending,
     ) -> Result<Decision, Error> {
         if let Some(id) = &request.id {
             let first = match pending.find(id) {
                 Some(first) => Some(first.clone()),
-                None => self.record_of(state, id)?,
+                None => files.record_of(id)?,
             };
             if let Some(first) = first {
                 return Ok(Decision::Answered(repeat(first, id, &request)));
             }
         }
         let original = match request.command.original() {
-            Some(id) => self.original(state, id, pending)?,
+            Some(id) => self.original(files, id, pending)?,
             None => None,
         };
-        let sequence = state.last_sequence.next();
-        let time = self.next_time(state);
+        let (sequence, time) = self.next(clock);
         let turn = Turn { sequence, time, original: original.as_ref() };
-        match decide(&state.books, &request, turn) {
+        match decide(&self.books, &request, turn) {
             Err(refusal) if !refusal.is_kept() || request.id.is_none() => {
                 Ok(Decision::Answered(Err(refusal)))
             }
@@ -169,43 +207,36 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
     /// The record that a transaction's name leads to, also when it was made earlier in the same batch.
     fn original(
         &self,
-        state: &State,
+        files: &impl Files,
         id: &TransactionId,
         pending: &Pending,
     ) -> Result<Option<Record>, Error> {
-        match id.sequence_in(self.ledger_id).filter(|sequence| state.has(*sequence)) {
+        let there = id.sequence_in(self.books.ledger()).filter(|sequence| self.has(*sequence));
+        match there {
             None => Ok(None),
             Some(sequence) => match pending.at(sequence) {
                 Some(record) => Ok(Some(record.clone())),
-                None => self.journal.read(sequence).map(Some),
+                None => files.read(sequence).map(Some),
             },
         }
     }
 
-    /// Puts a record that the books have taken over into the journal and the indexes, and tells those
-    /// who wait for it.
-    fn file(&self, state: &mut State, record: &Record) {
-        self.journal.append(record);
-        let sides = state.index(record);
-        if record.posting().is_some() {
-            state.watchers.wake(sides.into_iter().flatten());
-        }
+    /// The place and the time of the next record: later than the last, and than whatever a reader was told.
+    fn next(&self, clock: &impl Clock) -> (Sequence, Time) {
+        (self.last_sequence.next(), self.last_time.next().max(clock.now()))
     }
 
-    /// The record that answers a request id.
-    pub(super) fn record_of(&self, state: &State, id: &RequestId) -> Result<Option<Record>, Error> {
-        let mut found = None;
-        state.requests.find(id, |sequence| {
-            let record = self.journal.read(sequence)?;
-            let is_match = record.request.id.as_ref() == Some(id);
-            found = is_match.then_some(record);
-            Ok(is_match)
-        })?;
-        Ok(found)
+    /// The present moment, as far as a reader may know it: no later record gets this time.
+    pub(super) fn present(&mut self, clock: &impl Clock) -> Time {
+        self.last_time = self.last_time.max(clock.now());
+        self.last_time
     }
-}
 
-impl State {
+    /// Whether there is a record at this place.
+    pub(super) fn has(&self, sequence: Sequence) -> bool {
+        (1..=self.last_sequence.number()).contains(&sequence.number())
+    }
+
     /// Takes over what was decided.
     pub(super) fn take(&mut self, record: &Record) {
         self.last_sequence = record.sequence;
@@ -222,42 +253,6 @@ impl State {
                 self.books.revert(change, record.time);
             }
         }
-    }
-
-    /// Takes over a posting of the past, and notes where it is found again: what [`State::take`] and
-    /// [`State::index`] do of a whole record.
-    pub(super) fn restore(&mut self, posting: &PlainPosting) -> Result<(), Error> {
-        let sequence = posting.sequence;
-        self.last_sequence = sequence;
-        self.last_time = posting.time;
-        let sides = [&posting.from, &posting.to].map(|(id, balance)| (id.as_str(), *balance));
-        let numbers = self.books.restore(sides).ok_or_else(|| {
-            let cause = "it has an entry on an account that there is not".to_owned();
-            Error::Damaged { sequence, cause }
-        })?;
-        if let Some(id) = posting.request_id() {
-            self.requests.insert_later(id, sequence);
-        }
-        self.entries.resize_with(self.books.account_count(), Vec::new);
-        for number in numbers {
-            self.entries[number].push(sequence);
-        }
-        Ok(())
-    }
-
-    /// Notes where a record is found again: the accounts on which it has entries.
-    pub(super) fn index(&mut self, record: &Record) -> [Option<AccountNumber>; 2] {
-        if let Some(id) = &record.request.id {
-            self.requests.insert(id.as_str(), record.sequence);
-        }
-        self.entries.resize_with(self.books.account_count(), Vec::new);
-        let Some(posting) = record.posting() else { return [None; 2] };
-        let sides = [&posting.movement.from, &posting.movement.to];
-        let numbers = sides.map(|id| self.books.number(id));
-        for number in numbers.into_iter().flatten() {
-            self.entries[number].push(record.sequence);
-        }
-        numbers
     }
 }
 
