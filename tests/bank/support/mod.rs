@@ -5,6 +5,7 @@
 mod clock;
 mod details;
 mod gated;
+pub(crate) mod own_book;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
