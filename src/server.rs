@@ -77,7 +77,8 @@ pub async fn run<S: Store>(
 /// says NOT_SERVING, no connection and no call is accepted any more, streams end with UNAVAILABLE, and
 /// calls that are running get their answers. Draining ends when they have, or when `deadline` comes.
 ///
-/// Until `opening` gives the store, health says NOT_SERVING and every other call gets UNAVAILABLE.
+/// Until `opening` gives the store, health says NOT_SERVING and every other call gets UNAVAILABLE. Health says
+/// so, too, as long as the store can't be reached.
 ///
 /// # Errors
 ///
@@ -120,6 +121,7 @@ pub async fn run_opening<S: Store>(
     let ending = AtomicBool::new(false);
     let open = async {
         let store = opening.await.map_err(Error::Opening)?;
+        let reachable = store.reachable();
         let bank = BankServiceServer::new(Service::new(store))
             .max_decoding_message_size(MAX_MESSAGE_BYTES);
         let routes = Routes::new(bank)
@@ -129,12 +131,26 @@ pub async fn run_opening<S: Store>(
             .prepare();
         // It is set here alone, once.
         let _ = all.set(routes);
-        set(&health, ServingStatus::Serving).await;
-        // It may have been told to end meanwhile.
-        if ending.load(Ordering::Relaxed) {
-            set(&health, ServingStatus::NotServing).await;
+        let tell = async |is_reachable: bool| {
+            let status =
+                if is_reachable { ServingStatus::Serving } else { ServingStatus::NotServing };
+            set(&health, status).await;
+            // It may have been told to end meanwhile.
+            if ending.load(Ordering::Relaxed) {
+                set(&health, ServingStatus::NotServing).await;
+            }
+        };
+        let Some(mut reachable) = reachable else {
+            tell(true).await;
+            return Ok::<(), Error>(());
+        };
+        loop {
+            let is_reachable = *reachable.borrow_and_update();
+            tell(is_reachable).await;
+            if reachable.changed().await.is_err() {
+                return Ok(());
+            }
         }
-        Ok::<(), Error>(())
     };
     let drain = async {
         shutdown.await;
@@ -146,16 +162,16 @@ pub async fn run_opening<S: Store>(
         deadline.await;
     };
     let mut open = pin!(open);
-    let mut is_open = false;
+    let mut is_done = false;
     let mut serving = pin!(serving);
     let mut drain = pin!(drain);
     loop {
         tokio::select! {
             // What is there is open before anybody is told to end.
             biased;
-            opened = &mut open, if !is_open => {
+            opened = &mut open, if !is_done => {
                 opened?;
-                is_open = true;
+                is_done = true;
             }
             served = &mut serving => {
                 return served.map(|()| Drained::Fully).map_err(Error::Transport);

@@ -36,7 +36,10 @@ pub use failure::Failure;
 /// [`Failure`], which has its text and its exit code.
 pub async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(settings) => serve::serve(settings).await.map_err(Failure::Failed),
+        Command::Serve(settings) => {
+            let engine = settings.database.engine().map_err(Failure::Misused)?;
+            serve::serve(settings, engine).await.map_err(Failure::Failed)
+        }
         Command::Healthcheck(settings) => {
             healthcheck::healthcheck(settings).await.map_err(Failure::Failed)
         }
@@ -56,6 +59,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Verify(what) => upkeep::verify(&what),
         Command::Backup(what) => upkeep::backup(&what),
         Command::Head(what) => upkeep::head(&what),
+        Command::Migrate(what) => upkeep::migrate(&what).await,
         Command::Completions(what) => completions(&what),
     }
 }

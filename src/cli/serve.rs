@@ -14,7 +14,7 @@ use crate::config::ServeSettings;
 use crate::ledger::LedgerId;
 use crate::server::{self, Drained};
 use crate::store::journal::{SqliteJournal, VolatileJournal};
-use crate::store::{MemoryStore, Store};
+use crate::store::{EngineSettings, MemoryStore, PostgresStore, SchemaError, Store};
 use crate::telemetry;
 
 /// How often the log tells how far the books are read.
@@ -25,7 +25,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// One line that says why it can't run.
-pub(super) async fn serve(settings: ServeSettings) -> Result<(), String> {
+pub(super) async fn serve(
+    settings: ServeSettings,
+    engine: Option<EngineSettings>,
+) -> Result<(), String> {
     telemetry::start(settings.log_format, &settings.log_level);
     let signals = Signals::watch()?;
     let listener = TcpListener::bind(settings.listen)
@@ -34,6 +37,12 @@ pub(super) async fn serve(settings: ServeSettings) -> Result<(), String> {
     let address =
         listener.local_addr().map_err(|error| format!("can't tell where it listens: {error}"))?;
     let version = env!("CARGO_PKG_VERSION");
+    if let Some(engine) = engine {
+        tracing::info!(%address, version, database = %engine, "listening");
+        let opening = connect(&engine);
+        return run(listener, opening, signals, settings.drain_timeout, std::future::pending())
+            .await;
+    }
     match &settings.data {
         None => {
             tracing::info!(
@@ -55,6 +64,26 @@ pub(super) async fn serve(settings: ServeSettings) -> Result<(), String> {
                 recover(journal).await.map(Arc::new).map_err(fail)
             };
             run(listener, opening, signals, settings.drain_timeout, failed).await
+        }
+    }
+}
+
+/// How long a database that can't be reached at the start is left alone before the next try.
+const CONNECT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Opens the books in a database, as soon as it can be reached.
+async fn connect(engine: &EngineSettings) -> Result<Arc<PostgresStore<SystemClock>>, String> {
+    loop {
+        match PostgresStore::open(engine, SystemClock).await {
+            Ok(store) => {
+                tracing::info!("ready");
+                return Ok(Arc::new(store));
+            }
+            Err(SchemaError::Unreachable(why)) => {
+                tracing::warn!(why, "the database can't be reached; trying again");
+                tokio::time::sleep(CONNECT_INTERVAL).await;
+            }
+            Err(error) => return Err(format!("{engine} can't be served: {error}")),
         }
     }
 }
@@ -132,7 +161,7 @@ async fn run(
 }
 
 /// A number for a new ledger.
-fn new_ledger() -> LedgerId {
+pub(super) fn new_ledger() -> LedgerId {
     // Each half of a random UUID has fixed bits, where the other half has random ones.
     let (upper, lower) = Uuid::new_v4().as_u64_pair();
     LedgerId::new(upper ^ lower)

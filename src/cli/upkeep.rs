@@ -6,11 +6,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::Failure;
-use super::output::Output;
-use crate::config::{Backup, Form, HeadOf, Verify};
+use super::output::{self, Output};
+use super::serve::new_ledger;
+use crate::config::{Backup, Form, HeadOf, Migrate, Verify};
 use crate::ledger::Audit;
-use crate::store::Error;
 use crate::store::journal::{Archive, Head, OpenError};
+use crate::store::{self, Error};
 
 /// How many records are looked into between two looks of the progress bar.
 const STEP: u64 = 4096;
@@ -48,6 +49,24 @@ pub(super) fn head(what: &HeadOf) -> Result<(), Failure> {
     let archive = Archive::open(&what.file)?;
     let head = archive.head()?;
     tell(what.output, &archive, head, None)
+}
+
+pub(super) async fn migrate(what: &Migrate) -> Result<(), Failure> {
+    let engine = what.database.engine().map_err(Failure::Misused)?;
+    let engine = engine.ok_or_else(|| {
+        let text =
+            "give --database-url or --database-url-file: a file is migrated when it is served";
+        Failure::Misused(text.to_owned())
+    })?;
+    let (from, to) = store::migrate(&engine, new_ledger())
+        .await
+        .map_err(|error| Failure::Failed(format!("{engine}: {error}")))?;
+    if from == to {
+        output::tell(&format!("{engine} has version {to} already"));
+    } else {
+        output::tell(&format!("{engine} was brought from version {from} to {to}"));
+    }
+    Ok(())
 }
 
 /// Looks into every record: the newest one, and how many transactions there are.

@@ -5,6 +5,7 @@
 //! environment.
 
 mod client;
+mod database;
 mod serve;
 mod upkeep;
 
@@ -19,8 +20,9 @@ pub use client::{
     OneHold, OneSided, PlaceHold, ReleaseHold, Remarks, Reverse, Statement, TransactionTypeName,
     Transfer, TrialBalance, TypedAmount, TypedPart, UpdateAccount, Watch,
 };
+pub use database::{DatabaseSettings, Secret};
 pub use serve::{LogFilter, LogFormat, ServeSettings};
-pub use upkeep::{Backup, HeadOf, Verify};
+pub use upkeep::{Backup, HeadOf, Migrate, Verify};
 
 /// The exit code for a command line or a setting that can't be understood.
 pub const EXIT_USAGE: u8 = 64;
@@ -114,6 +116,8 @@ pub enum Command {
     Backup(Backup),
     /// Print the newest record's place and hash, to be noted down elsewhere
     Head(HeadOf),
+    /// Make the tables of the bank in a database, or bring them up to date
+    Migrate(Migrate),
     /// Print the completions of a shell
     #[command(after_help = COMPLETIONS_HELP)]
     Completions(Completions),

@@ -8,6 +8,8 @@ use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use super::DatabaseSettings;
+
 /// How to run the bank.
 #[derive(Debug, Args)]
 pub struct ServeSettings {
@@ -22,8 +24,18 @@ pub struct ServeSettings {
     pub listen: SocketAddr,
 
     /// The file that keeps the books; without it they are gone when the process ends
-    #[arg(long, env = "BANK_DATA", value_name = "FILE", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "BANK_DATA",
+        value_name = "FILE",
+        hide_env_values = true,
+        conflicts_with_all = ["database_url", "database_url_file"]
+    )]
     pub data: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub database: DatabaseSettings,
 
     /// Refuse writes while the file system of the books has less space than this
     #[arg(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Form;
+use super::{DatabaseSettings, Form};
 use crate::ledger::Sequence;
 use crate::store::journal::{ChainHash, Head};
 
@@ -71,6 +71,14 @@ pub struct HeadOf {
         hide_env_values = true
     )]
     pub output: Form,
+}
+
+/// `bank migrate`
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub database: DatabaseSettings,
 }
 
 fn parse_head(text: &str) -> Result<Head, String> {

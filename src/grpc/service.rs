@@ -427,7 +427,7 @@ impl<S: Store> Service<S> {
         let tokens = PageTokens::of_watch(self.store.ledger_id(), request);
         let head = self.store.head().await?;
         let (account_id, after) = parse::watch_transactions(request, &tokens, head)?;
-        let changes = self.store.changes(account_id.as_ref())?;
+        let changes = self.store.changes(account_id.as_ref()).await??;
         Ok(watch::Watch { account_id, after, tokens, changes })
     }
 

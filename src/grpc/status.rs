@@ -115,6 +115,12 @@ impl From<Error> for Status {
                 let message = "the bank can't write to its store until it is started again";
                 Status::with_error_details(Code::Unavailable, message, details)
             }
+            Error::Store(store::Error::Unreachable) => {
+                let mut details = info("STORE_UNAVAILABLE", []);
+                details.set_retry_info(Some(RETRY_DELAY));
+                let message = "the database can't be reached; a mutation may have taken effect";
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
             Error::Store(store::Error::Full) => {
                 let mut details = info("STORE_FULL", []);
                 let message = "the store has too little free space for further records";

@@ -5,6 +5,8 @@
 //! summed side by side from what each account's balance changed by, so that accounts + external = 0 is a
 //! check and not a definition.
 
+mod part;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 

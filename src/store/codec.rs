@@ -11,14 +11,14 @@ mod refusal;
 use prost::Message;
 
 use crate::ledger::{
-    AccountId, Amount, Change, Currency, Labels, Malformed, Money, Posting, Record, Request,
-    RequestId, Sequence, Time,
+    Account, AccountId, AccountState, Amount, Change, Currency, Hold, Labels, Malformed, Money,
+    Posting, Record, Request, RequestId, Sequence, Time, TransactionType,
 };
 
 use command::{read_command, store_command};
 use outcome::{
     read_account, read_balance, read_hold, read_posting, store_account, store_balance, store_hold,
-    store_posting,
+    store_posting, store_state, store_type,
 };
 use refusal::{read_refusal, store_refusal};
 use stored::record::Outcome as StoredOutcome;
@@ -82,6 +82,41 @@ pub(super) fn encode_delimited(stored: &StoredRecord, buffer: &mut Vec<u8>) {
 /// Reads a record with its length before it; what follows it is left alone.
 pub(super) fn decode_delimited(bytes: &[u8]) -> Result<Record, DecodeError> {
     from_stored(StoredRecord::decode_length_delimited(bytes)?)
+}
+
+/// Writes an account by itself.
+pub(super) fn encode_account(account: &Account) -> Vec<u8> {
+    store_account(account).encode_to_vec()
+}
+
+/// Reads what [`encode_account`] has written.
+pub(super) fn decode_account(bytes: &[u8]) -> Result<Account, DecodeError> {
+    read_account(&stored::Account::decode(bytes)?)
+}
+
+/// Writes a hold by itself.
+pub(super) fn encode_hold(hold: &Hold) -> Vec<u8> {
+    store_hold(hold).encode_to_vec()
+}
+
+/// Reads what [`encode_hold`] has written.
+pub(super) fn decode_hold(bytes: &[u8]) -> Result<Hold, DecodeError> {
+    read_hold(&stored::Hold::decode(bytes)?)
+}
+
+/// The number that stands for a kind of movement.
+pub(super) fn number_of_type(kind: TransactionType) -> i32 {
+    store_type(kind).into()
+}
+
+/// The number that stands for the state of an account.
+pub(super) fn number_of_account_state(state: AccountState) -> i32 {
+    store_state(state).into()
+}
+
+/// The number that stands for the state of a hold.
+pub(super) fn number_of_hold_state(hold: &Hold) -> i32 {
+    store_hold(hold).state
 }
 
 pub(super) fn to_stored(record: &Record) -> StoredRecord {

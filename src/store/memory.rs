@@ -240,12 +240,15 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
         self.with(|state| Ok(state.desk.last_sequence)).await
     }
 
-    fn changes(&self, account_id: Option<&AccountId>) -> Result<Changes, Refusal> {
+    async fn changes(
+        &self,
+        account_id: Option<&AccountId>,
+    ) -> Result<Result<Changes, Refusal>, Error> {
         let mut state = self.lock();
         let State { desk, index } = &mut *state;
-        let Some(id) = account_id else { return Ok(index.watchers.of_ledger()) };
-        let number = desk.books.number(id).ok_or_else(|| not_found(id))?;
-        Ok(index.watchers.of_account(number))
+        let Some(id) = account_id else { return Ok(Ok(index.watchers.of_ledger())) };
+        let number = desk.books.number(id).ok_or_else(|| not_found(id));
+        Ok(number.map(|number| index.watchers.of_account(number)))
     }
 
     async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {

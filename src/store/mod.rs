@@ -9,14 +9,15 @@ mod codec;
 mod execute;
 pub mod journal;
 mod memory;
+mod postgres;
 mod request_index;
 mod watchers;
 
 use std::future::Future;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, watch};
 
 use crate::ledger::{
     Account, AccountId, AccountState, Balance, Currency, Hold, HoldId, HoldState, LedgerId, Record,
@@ -25,6 +26,7 @@ use crate::ledger::{
 
 pub use journal::Journal;
 pub use memory::MemoryStore;
+pub use postgres::{EngineSettings, PostgresStore, SchemaError, migrate};
 
 /// Why a store can't answer. Its text is for the log; clients see only the status that it maps to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +42,9 @@ pub enum Error {
     /// Records can't be kept any more, until the process is started again. Why was logged.
     #[error("the journal has failed")]
     Unavailable,
+    /// What keeps the records can't be reached, or did not answer in time. A mutation may have taken effect.
+    #[error("the database can't be reached")]
+    Unreachable,
     /// There is too little room for further records; what is there can be read.
     #[error("there is too little free space")]
     Full,
@@ -239,6 +244,12 @@ pub trait Store: Send + Sync + 'static {
     /// The name of the ledger that it keeps.
     fn ledger_id(&self) -> LedgerId;
 
+    /// Whether what keeps the records can be reached, and every change of that; none for a store that needs
+    /// nobody else.
+    fn reachable(&self) -> Option<watch::Receiver<bool>> {
+        None
+    }
+
     /// Executes a request, or answers a repeat from the record of the first.
     ///
     /// The work is done when the future is first polled, and is never taken back: dropping the future
@@ -318,11 +329,10 @@ pub trait Store: Send + Sync + 'static {
 
     /// Tells of new transactions of an account, or of the whole ledger; refused when the account does not
     /// exist. What is new may not be durable yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::AccountNotFound`].
-    fn changes(&self, account_id: Option<&AccountId>) -> Result<Changes, Refusal>;
+    fn changes(
+        &self,
+        account_id: Option<&AccountId>,
+    ) -> impl Future<Output = Result<Result<Changes, Refusal>, Error>> + Send;
 
     /// The totals of one currency, or of every currency that has an account, by currency.
     fn totals(

@@ -41,6 +41,20 @@ impl<K: Eq + Hash> Watchers<K> {
         Changes::new(waiting)
     }
 
+    /// Wakes everybody.
+    pub(super) fn wake_all(&self) {
+        self.ledger.notify_waiters();
+        for waiting in self.accounts.values().filter_map(Weak::upgrade) {
+            waiting.notify_waiters();
+        }
+    }
+
+    /// Whether anybody waits.
+    pub(super) fn is_waited_for(&mut self) -> bool {
+        self.accounts.retain(|_, waiting| waiting.strong_count() > 0);
+        !self.accounts.is_empty() || Arc::strong_count(&self.ledger) > 1
+    }
+
     /// Wakes whoever waits for a transaction with entries on these accounts.
     pub(super) fn wake(&self, numbers: impl IntoIterator<Item = K>) {
         self.ledger.notify_waiters();

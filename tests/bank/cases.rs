@@ -21,12 +21,13 @@ use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankService;
 use bank::grpc::{Service, proto};
 use bank::store::journal::VolatileJournal;
-use bank::store::{MemoryStore, Store};
+use bank::store::{MemoryStore, PostgresStore, Store};
 use prost::Message;
 use prost_types::Timestamp;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::support::cluster::{Cluster, postgres_store};
 use crate::support::{
     Details, FileStore, ManualClock, ReferenceStore, START_MICROS, TestServer, file_store,
     memory_store, money, quick_folder,
@@ -61,6 +62,17 @@ async fn on_the_store_in_a_file() {
 }
 
 #[tokio::test]
+async fn on_the_store_in_postgresql() {
+    let cluster = Cluster::start();
+    for case in all() {
+        let clock = ManualClock::new();
+        let url = cluster.new_books().await;
+        let bank = Bank::InPostgres(in_process(postgres_store(&url, &clock).await));
+        check(&case, bank, &clock).await;
+    }
+}
+
+#[tokio::test]
 async fn over_grpc() {
     for case in all() {
         let server = TestServer::start().await;
@@ -73,6 +85,7 @@ async fn over_grpc() {
 enum Bank {
     OnReference(Service<ReferenceStore>),
     InFile(Service<FileStore>),
+    InPostgres(Service<PostgresStore<ManualClock>>),
     InMemory(Service<MemoryStore<VolatileJournal, ManualClock>>),
     OverGrpc(BankServiceClient<Channel>),
 }
@@ -86,6 +99,7 @@ macro_rules! call {
         match $bank {
             Bank::OnReference(service) => service.$method(tonic::Request::new($request)).await,
             Bank::InFile(service) => service.$method(tonic::Request::new($request)).await,
+            Bank::InPostgres(service) => service.$method(tonic::Request::new($request)).await,
             Bank::InMemory(service) => service.$method(tonic::Request::new($request)).await,
             Bank::OverGrpc(client) => client.$method($request).await,
         }

@@ -10,6 +10,7 @@ mod command_line;
 mod durability;
 mod errors;
 mod house;
+mod postgres;
 mod process;
 mod properties;
 mod races;

@@ -15,6 +15,7 @@ use bank::store::{
 };
 use proptest::prelude::*;
 
+use crate::support::cluster::{Cluster, postgres_store};
 use crate::support::{
     LEDGER, ManualClock, ReferenceStore, START_MICROS, file_store, memory_store, quick_folder,
 };
@@ -44,7 +45,8 @@ proptest! {
         let clock = ManualClock::new();
         let store = memory_store(&clock);
         // What is in memory only has no restarts.
-        runtime.block_on(compare(steps, &clock, store, |store, _| store))?;
+        let reference = ReferenceStore::new(&clock);
+        runtime.block_on(compare(steps, &clock, store, reference, async |store, _| store))?;
     }
 }
 
@@ -58,13 +60,33 @@ proptest! {
         let path = folder.path().join("bank.db");
         let clock = ManualClock::new();
         let store = file_store(&path, &clock).expect("it can be made");
-        runtime.block_on(compare(steps, &clock, store, |store, reference| {
+        let reference = ReferenceStore::new(&clock);
+        runtime.block_on(compare(steps, &clock, store, reference, async |store, reference| {
             drop(store);
             reference.restart();
             file_store(&path, &clock).expect("it can be opened again")
         }))?;
         audit(&path);
     }
+}
+
+#[test]
+fn a_store_in_postgresql_agrees_across_restarts() {
+    let cluster = Cluster::start();
+    // Each is some hundred round trips.
+    let config = ProptestConfig { cases: 24, max_shrink_iters: 200, ..ProptestConfig::default() };
+    proptest!(config, |(steps in prop::collection::vec(step(), 1..60))| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let clock = ManualClock::new();
+        let url = runtime.block_on(cluster.new_books());
+        let store = runtime.block_on(postgres_store(&url, &clock));
+        let reference = ReferenceStore::shared(&clock);
+        runtime.block_on(compare(steps, &clock, store, reference, async |store, _| {
+            drop(store);
+            postgres_store(&url, &clock).await
+        }))?;
+    });
 }
 
 /// What was decided is found right by whoever works it out from nothing.
@@ -84,12 +106,12 @@ async fn compare<S: Store>(
     steps: Vec<Step>,
     clock: &ManualClock,
     mut store: S,
-    restart: impl Fn(S, &ReferenceStore) -> S,
+    reference: ReferenceStore,
+    restart: impl AsyncFn(S, &ReferenceStore) -> S,
 ) -> Result<(), TestCaseError> {
-    let reference = ReferenceStore::new(clock);
     for step in steps {
         match step {
-            Step::Restart => store = restart(store, &reference),
+            Step::Restart => store = restart(store, &reference).await,
             Step::Execute(request) => {
                 let expected = reference.execute(request.clone()).await;
                 let came = store.execute(request.clone()).await;

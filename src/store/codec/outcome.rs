@@ -81,17 +81,20 @@ pub(super) fn read_balance(balance: &stored::Balance) -> Result<Balance, DecodeE
     })
 }
 
+pub(super) fn store_state(state: AccountState) -> stored::AccountState {
+    match state {
+        AccountState::Active => stored::AccountState::Active,
+        AccountState::Frozen => stored::AccountState::Frozen,
+        AccountState::Closed => stored::AccountState::Closed,
+    }
+}
+
 pub(super) fn store_account(account: &Account) -> stored::Account {
     stored::Account {
         account_id: account.id.to_string(),
         currency_code: account.currency.code().to_owned(),
         display_name: account.display_name.as_str().to_owned(),
-        state: match account.state {
-            AccountState::Active => stored::AccountState::Active,
-            AccountState::Frozen => stored::AccountState::Frozen,
-            AccountState::Closed => stored::AccountState::Closed,
-        }
-        .into(),
+        state: store_state(account.state).into(),
         balance: Some(store_balance(account.balance)),
         labels: store_labels(&account.labels),
         create_time_us: account.create_time.micros(),
@@ -102,7 +105,7 @@ pub(super) fn store_account(account: &Account) -> stored::Account {
 
 pub(super) fn read_account(account: &stored::Account) -> Result<Account, DecodeError> {
     Ok(Account {
-        id: AccountId::parse(&account.account_id)?,
+        id: AccountId::parse_any(&account.account_id)?,
         currency: Currency::parse(&account.currency_code)?,
         display_name: DisplayName::parse(&account.display_name)?,
         state: match account.state() {

@@ -3,6 +3,7 @@
 //! connection that breaks.
 
 mod clock;
+pub(crate) mod cluster;
 mod details;
 mod gated;
 pub(crate) mod own_book;

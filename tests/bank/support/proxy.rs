@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// What happens to a connection.
@@ -46,6 +46,58 @@ impl Proxy {
     /// How many connections there were.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// Where a connection breaks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cut {
+    /// When the server has said so many bytes.
+    Heard(usize),
+    /// When the client has said so many bytes.
+    Sent(usize),
+}
+
+/// A relay that works well at first, and from a moment on breaks every connection.
+pub(crate) struct BreakingProxy {
+    pub(crate) address: SocketAddr,
+    is_breaking: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl BreakingProxy {
+    pub(crate) fn start(server: String, cut: Cut) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let is_breaking = Arc::new(AtomicBool::new(false));
+        let open = Arc::new(Mutex::new(Vec::new()));
+        let proxy = Self { address, is_breaking: is_breaking.clone(), open: open.clone() };
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.expect("it is accepted");
+                let server = TcpStream::connect(&server).expect("the server is there");
+                let mut open = open.lock().expect("nobody panics with it");
+                let (heard, sent) = match cut {
+                    _ if !is_breaking.load(Ordering::SeqCst) => {
+                        open.extend([clone(&client), clone(&server)]);
+                        (usize::MAX, usize::MAX)
+                    }
+                    Cut::Heard(bytes) => (bytes, usize::MAX),
+                    Cut::Sent(bytes) => (usize::MAX, bytes),
+                };
+                let (up_from, up_to) = (clone(&client), clone(&server));
+                thread::spawn(move || pump(up_from, up_to, sent));
+                thread::spawn(move || pump(server, client, heard));
+            }
+        });
+        proxy
+    }
+
+    /// Breaks what is open, and everything from now on.
+    pub(crate) fn begin(&self) {
+        let mut open = self.open.lock().expect("nobody panics with it");
+        self.is_breaking.store(true, Ordering::SeqCst);
+        open.drain(..).for_each(|stream| close(&stream));
     }
 }
 

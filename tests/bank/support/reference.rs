@@ -7,8 +7,8 @@ use std::sync::Mutex;
 
 use bank::clock::Clock;
 use bank::ledger::{
-    AccountId, Balance, Books, Currency, Hold, HoldId, LedgerId, Record, Refusal, Request,
-    Sequence, Time, Totals, Turn, decide,
+    AccountId, Balance, Books, Currency, Hold, HoldId, HoldState, LedgerId, Record, Refusal,
+    Request, Sequence, Time, Totals, Turn, decide,
 };
 use bank::store::{
     AccountPage, AccountQuery, AccountView, BatchRefused, Changes, Cursor, EachAnswer, Error,
@@ -29,13 +29,29 @@ struct State {
     books: Books,
     records: Vec<Record>,
     seen_time: Option<Time>,
+    /// Whether reads move the time only where a hold has expired since.
+    is_shared: bool,
+    /// The time that will have been seen once what goes on is done.
+    to_see: Option<Time>,
 }
 
 impl ReferenceStore {
     pub(crate) fn new(clock: &ManualClock) -> Self {
         let books = Books::new(LEDGER);
-        let state = State { books, records: Vec::new(), seen_time: None };
+        let state =
+            State { books, records: Vec::new(), seen_time: None, is_shared: false, to_see: None };
         Self { clock: clock.clone(), state: Mutex::new(state) }
+    }
+
+    /// What a store agrees with whose processes share nothing but tables: a read moves the ledger's time
+    /// only where a hold has expired since, and tells that time otherwise.
+    pub(crate) fn shared(clock: &ManualClock) -> Self {
+        let store = Self::new(clock);
+        store.with(|state| {
+            state.is_shared = true;
+            state.seen_time = Some(Time::from_micros(0));
+        });
+        store
     }
 
     /// What a restart makes it forget: the times that readers were told.
@@ -55,8 +71,33 @@ impl State {
 
     fn see_time(&mut self, now: Time) -> Time {
         let time = self.last_time().map_or(now, |last| last.max(now));
+        if self.is_shared && !self.has_expired_by(time) {
+            return self.last_time().unwrap_or(time);
+        }
         self.seen_time = Some(time);
         time
+    }
+
+    /// Whether a hold has expired since the last time that anybody was told.
+    fn has_expired_by(&self, time: Time) -> bool {
+        let last = self.last_time();
+        self.books.holds_before(None, Sequence::new(u64::MAX)).any(|hold| {
+            hold.state == HoldState::Held
+                && Some(hold.expire_time) > last
+                && hold.expire_time <= time
+        })
+    }
+
+    /// What a group of requests does to the time of a shared store, whatever is recorded.
+    fn begin(&mut self, now: Time) {
+        let time = self.last_time().map_or(now, |last| last.next().max(now));
+        if self.is_shared && self.has_expired_by(time) {
+            self.to_see = Some(time);
+        }
+    }
+
+    fn end(&mut self) {
+        self.seen_time = self.seen_time.max(self.to_see.take());
     }
 
     fn execute(&mut self, request: Request, now: Time) -> Result<Executed, Refusal> {
@@ -174,13 +215,21 @@ impl Store for ReferenceStore {
 
     async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {
         let now = self.clock.now();
-        Ok(self.with(|state| state.execute(request, now)))
+        Ok(self.with(|state| {
+            state.begin(now);
+            let answer = state.execute(request, now);
+            state.end();
+            answer
+        }))
     }
 
     async fn execute_each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
         let now = self.clock.now();
         Ok(self.with(|state| {
-            requests.into_iter().map(|request| state.execute(request, now)).collect()
+            state.begin(now);
+            let each = requests.into_iter().map(|request| state.execute(request, now)).collect();
+            state.end();
+            each
         }))
     }
 
@@ -189,7 +238,12 @@ impl Store for ReferenceStore {
         requests: Vec<Request>,
     ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
         let now = self.clock.now();
-        Ok(self.with(|state| state.execute_all(requests, now)))
+        Ok(self.with(|state| {
+            state.begin(now);
+            let all = state.execute_all(requests, now);
+            state.end();
+            all
+        }))
     }
 
     async fn hold(&self, id: &HoldId) -> Result<Result<Hold, Refusal>, Error> {
@@ -304,11 +358,14 @@ impl Store for ReferenceStore {
     }
 
     /// It is polled in tests only; nobody waits for it.
-    fn changes(&self, account_id: Option<&AccountId>) -> Result<Changes, Refusal> {
-        self.with(|state| match account_id {
+    async fn changes(
+        &self,
+        account_id: Option<&AccountId>,
+    ) -> Result<Result<Changes, Refusal>, Error> {
+        Ok(self.with(|state| match account_id {
             Some(id) if state.books.number(id).is_none() => Err(not_found(id)),
             Some(_) | None => Ok(Changes::new(std::sync::Arc::default())),
-        })
+        }))
     }
 
     async fn transactions(

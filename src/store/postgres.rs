@@ -1,0 +1,220 @@
+//! The store over an SQL engine: any number of processes, none with state of its own.
+//!
+//! Requests that wait together become one transaction ([`group`]). It locks the head row, loads what the
+//! requests are about ([`sheet`]), decides in memory as every store does, and writes what came of it
+//! ([`write`]). **Invariants:** the head row's lock puts all groups of all processes into one order; what
+//! is in the tables was committed, and so is durable as far as the engine keeps its word; nothing is kept
+//! here that another process could change.
+
+mod engine;
+mod group;
+mod keeper;
+mod reads;
+mod rows;
+mod schema;
+mod sheet;
+mod wanted;
+mod write;
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+use self::engine::{Engine, Sql, Trouble};
+use self::group::{Answer, Groups, Queue, Work, into_error};
+use self::keeper::Waiting;
+use crate::clock::Clock;
+use crate::ledger::{
+    AccountId, Currency, Hold, HoldId, LedgerId, Refusal, Request, Sequence, Time, Totals,
+};
+
+pub use self::engine::EngineSettings;
+pub use self::schema::SchemaError;
+
+use super::{
+    AccountPage, AccountQuery, AccountView, BatchRefused, Changes, EachAnswer, Error, Executed,
+    HoldPage, HoldQuery, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
+    TransactionQuery,
+};
+
+/// Keeps the books in an SQL engine that speaks PostgreSQL's protocol.
+pub struct PostgresStore<C> {
+    engine: Arc<Engine>,
+    ledger_id: LedgerId,
+    clock: Arc<C>,
+    queue: Queue,
+    waiting: Arc<Waiting>,
+    reachable: watch::Receiver<bool>,
+    keepers: Vec<AbortHandle>,
+}
+
+/// Makes the tables, or brings them up to date: from which version to which. A new ledger gets the given
+/// name.
+///
+/// # Errors
+///
+/// [`SchemaError`] when the engine can't be reached or says no, or the tables are of a later bank.
+pub async fn migrate(
+    settings: &EngineSettings,
+    ledger_id: LedgerId,
+) -> Result<(i32, i32), SchemaError> {
+    let engine = Engine::new(settings).map_err(SchemaError::Refused)?;
+    schema::migrate(&engine, ledger_id).await
+}
+
+impl<C: Clock> PostgresStore<C> {
+    /// Opens the books.
+    ///
+    /// # Errors
+    ///
+    /// [`SchemaError`] when the engine can't be reached or says no, or the tables are not those of this bank.
+    pub async fn open(settings: &EngineSettings, clock: C) -> Result<Self, SchemaError> {
+        const LEDGER: Sql =
+            Sql { text: "SELECT ledger_id FROM bank_head WHERE one = 1", types: &[] };
+        let engine = Arc::new(Engine::new(settings).map_err(SchemaError::Refused)?);
+        schema::check(&engine).await?;
+        let rows = engine.read(async |session| session.one(&LEDGER, &[]).await).await?;
+        let row = rows.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
+        let ledger_id = LedgerId::new(row.get::<_, i64>(0).cast_unsigned());
+
+        let clock = Arc::new(clock);
+        let committed = Arc::new(Notify::new());
+        let waiting = Arc::new(Waiting::default());
+        let (reachable, is_reachable) = watch::channel(true);
+        let keepers = vec![
+            tokio::spawn(keeper::watch_pulse(engine.clone(), reachable.clone())).abort_handle(),
+            tokio::spawn(keeper::feed(engine.clone(), waiting.clone(), committed.clone()))
+                .abort_handle(),
+            tokio::spawn(keeper::sweep_holds(engine.clone())).abort_handle(),
+        ];
+        let groups = Groups {
+            engine: engine.clone(),
+            ledger_id,
+            clock: clock.clone(),
+            reachable,
+            committed,
+        };
+        let queue = groups.start();
+        Ok(Self { engine, ledger_id, clock, queue, waiting, reachable: is_reachable, keepers })
+    }
+
+    async fn each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
+        match self.execute_work(Work::Each(requests)).await? {
+            Answer::Each(each) => Ok(each),
+            Answer::All(_) => Err(Error::Unreachable),
+        }
+    }
+
+    async fn execute_work(&self, work: Work) -> Result<Answer, Error> {
+        self.check_reachable()?;
+        self.queue.execute(work).await
+    }
+
+    /// Nobody waits for an engine that is known to be away.
+    fn check_reachable(&self) -> Result<(), Error> {
+        if *self.reachable.borrow() { Ok(()) } else { Err(Error::Unreachable) }
+    }
+}
+
+impl<C> Drop for PostgresStore<C> {
+    fn drop(&mut self) {
+        for keeper in &self.keepers {
+            keeper.abort();
+        }
+    }
+}
+
+impl<C> std::fmt::Debug for PostgresStore<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PostgresStore").field("ledger_id", &self.ledger_id).finish_non_exhaustive()
+    }
+}
+
+impl<C: Clock> Store for PostgresStore<C> {
+    fn ledger_id(&self) -> LedgerId {
+        self.ledger_id
+    }
+
+    fn reachable(&self) -> Option<watch::Receiver<bool>> {
+        Some(self.reachable.clone())
+    }
+
+    async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {
+        self.each(vec![request]).await?.pop().ok_or(Error::Unreachable)
+    }
+
+    async fn execute_each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
+        self.each(requests).await
+    }
+
+    async fn execute_all(
+        &self,
+        requests: Vec<Request>,
+    ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
+        match self.execute_work(Work::All(requests)).await? {
+            Answer::All(all) => Ok(all),
+            Answer::Each(_) => Err(Error::Unreachable),
+        }
+    }
+
+    async fn hold(&self, id: &HoldId) -> Result<Result<Hold, Refusal>, Error> {
+        self.check_reachable()?;
+        self.read_hold(id).await.map_err(into_error)
+    }
+
+    async fn holds(&self, query: &HoldQuery) -> Result<Result<HoldPage, Refusal>, Error> {
+        self.check_reachable()?;
+        self.page_of_holds(query).await.map_err(into_error)
+    }
+
+    async fn account(&self, id: &AccountId) -> Result<Result<AccountView, Refusal>, Error> {
+        self.check_reachable()?;
+        self.read_account(id).await.map_err(into_error)
+    }
+
+    async fn accounts(&self, query: &AccountQuery) -> Result<AccountPage, Error> {
+        self.check_reachable()?;
+        self.page_of_accounts(query).await.map_err(into_error)
+    }
+
+    async fn balance_at(
+        &self,
+        id: &AccountId,
+        time: Time,
+    ) -> Result<Result<PastBalance, Refusal>, Error> {
+        self.check_reachable()?;
+        self.read_balance_at(id, time).await.map_err(into_error)
+    }
+
+    async fn record(&self, key: &RecordKey) -> Result<Option<LinkedRecord>, Error> {
+        self.check_reachable()?;
+        self.read_record(key).await.map_err(into_error)
+    }
+
+    async fn transactions(
+        &self,
+        query: &TransactionQuery,
+    ) -> Result<Result<TransactionPage, Refusal>, Error> {
+        self.check_reachable()?;
+        self.page_of_transactions(query).await.map_err(into_error)
+    }
+
+    async fn head(&self) -> Result<Sequence, Error> {
+        self.check_reachable()?;
+        self.read_head().await.map_err(into_error)
+    }
+
+    async fn changes(
+        &self,
+        account_id: Option<&AccountId>,
+    ) -> Result<Result<Changes, Refusal>, Error> {
+        self.check_reachable()?;
+        self.read_changes(account_id).await.map_err(into_error)
+    }
+
+    async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {
+        self.check_reachable()?;
+        self.read_totals(currency).await.map_err(into_error)
+    }
+}

@@ -1,0 +1,361 @@
+//! Groups: requests that wait together go into one transaction, whoever sent them.
+//!
+//! **Invariants:** a refusal concerns nobody else; nothing is answered before its transaction is known to be
+//! committed; what came of a commit whose answer was lost is looked up under the head row's lock, which is
+//! free only when the lost transaction has ended, so nothing is done twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::types::Type;
+
+use super::engine::{Engine, Sql, Trouble};
+use super::rows::{self, Failure, column};
+use super::sheet::{self, Sheet, Stopped};
+use super::wanted::Wanted;
+use super::write::write;
+use crate::clock::Clock;
+use crate::ledger::{LedgerId, Request, Sequence, Time};
+use crate::store::chain::ChainHash;
+use crate::store::{BatchRefused, EachAnswer, Error, Executed};
+
+/// How many requests one transaction takes, at the most, unless a single batch has more.
+const GROUP: usize = 1000;
+/// How many callers may wait for a group, at the most.
+const QUEUE: usize = 16_384;
+/// How many groups one process has under way: while one waits for its commit, the next is at the lock.
+const LANES: usize = 2;
+/// How long an engine that can't be reached is tried again: its callers are told within a second.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// What is to be done together.
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    /// Each on its own, in order.
+    Each(Vec<Request>),
+    /// All or none.
+    All(Vec<Request>),
+}
+
+impl Work {
+    fn requests(&self) -> &[Request] {
+        match self {
+            Self::Each(requests) | Self::All(requests) => requests,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Each(EachAnswer),
+    All(Result<Vec<Executed>, BatchRefused>),
+}
+
+struct Job {
+    work: Work,
+    answer: oneshot::Sender<Result<Answer, Error>>,
+}
+
+/// Where requests wait for the next group.
+#[derive(Clone)]
+pub(super) struct Queue(mpsc::Sender<Job>);
+
+impl Queue {
+    /// Does some work with the next group. The work goes on when nobody waits for its answer any more.
+    pub(super) async fn execute(&self, work: Work) -> Result<Answer, Error> {
+        let (answer, result) = oneshot::channel();
+        self.0.try_send(Job { work, answer }).map_err(|_| Error::Unreachable)?;
+        result.await.unwrap_or(Err(Error::Unreachable))
+    }
+}
+
+/// Runs groups.
+pub(super) struct Groups<C> {
+    pub(super) engine: Arc<Engine>,
+    pub(super) ledger_id: LedgerId,
+    pub(super) clock: Arc<C>,
+    /// Whether the engine can be reached.
+    pub(super) reachable: watch::Sender<bool>,
+    /// Told of every commit.
+    pub(super) committed: Arc<Notify>,
+}
+
+impl<C: Clock> Groups<C> {
+    /// Begins to run groups. Ends when nobody can queue any more, once all that is queued is done.
+    pub(super) fn start(self) -> Queue {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (groups, jobs) = (Arc::new(self), Arc::new(Mutex::new(jobs)));
+        for _ in 0..LANES {
+            tokio::spawn(groups.clone().work_off(jobs.clone()));
+        }
+        Queue(queue)
+    }
+
+    async fn work_off(self: Arc<Self>, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
+        loop {
+            let group = {
+                let mut jobs = jobs.lock().await;
+                let Some(first) = jobs.recv().await else { return };
+                let mut count = first.work.requests().len();
+                let mut group = vec![first];
+                while count < GROUP
+                    && let Ok(job) = jobs.try_recv()
+                {
+                    count += job.work.requests().len();
+                    group.push(job);
+                }
+                group
+            };
+            self.run(group).await;
+        }
+    }
+
+    async fn run(&self, group: Vec<Job>) {
+        let (works, mut answers): (Vec<Work>, Vec<_>) =
+            group.into_iter().map(|job| (job.work, job.answer)).unzip();
+        let mut results = match self.commit(&works).await {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            // Something in it can't be done: alone, each shows whether it is the one.
+            Err(Failure::Trouble(Trouble::Broken(_)) | Failure::Store(_)) if works.len() > 1 => {
+                let mut results = Vec::new();
+                for work in &works {
+                    let alone = self.commit(std::slice::from_ref(work)).await;
+                    results.push(alone.map(|mut answers| answers.remove(0)).map_err(into_error));
+                }
+                results
+            }
+            Err(failure) => {
+                let error = into_error(failure);
+                works.iter().map(|_| Err(error.clone())).collect()
+            }
+        };
+        for (answer, result) in answers.drain(..).zip(results.drain(..)) {
+            // Whoever has gone away will ask again.
+            let _ = answer.send(result);
+        }
+    }
+
+    /// Runs a group until it is committed, as often as that may help.
+    async fn commit(&self, works: &[Work]) -> Result<Vec<Answer>, Failure> {
+        let began = Instant::now();
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(5))
+            .with_max_delay(Duration::from_millis(200))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        loop {
+            if !*self.reachable.borrow() {
+                return Err(Trouble::Lost("the engine can't be reached".to_owned()).into());
+            }
+            let mut sent = None;
+            let failure = match timeout(self.engine.timeout, self.attempt(works, &mut sent)).await {
+                Ok(Ok(answers)) => {
+                    self.committed.notify_one();
+                    return Ok(answers);
+                }
+                Ok(Err(failure)) => failure,
+                Err(_) => Trouble::Lost("the engine did not answer in time".to_owned()).into(),
+            };
+            if let Some(sent) = sent
+                && let Some(end) = sent.end
+            {
+                match timeout(PATIENCE, self.has_committed(end)).await {
+                    Ok(Ok(true)) => {
+                        self.committed.notify_one();
+                        return Ok(sent.answers);
+                    }
+                    Ok(Ok(false)) => {}
+                    Ok(Err(_)) | Err(_) => {
+                        tracing::warn!(%failure, "what came of a commit can't be told");
+                        return Err(failure);
+                    }
+                }
+            }
+            let patience = match &failure {
+                Failure::Trouble(Trouble::Lost(_)) => PATIENCE,
+                Failure::Trouble(Trouble::InTheWay(_)) => self.engine.timeout,
+                Failure::Trouble(Trouble::Full(_) | Trouble::Broken(_)) | Failure::Store(_) => {
+                    Duration::ZERO
+                }
+            };
+            let delay = delays.next().unwrap_or(PATIENCE);
+            if began.elapsed() + delay > patience {
+                tracing::warn!(%failure, "a group of requests was given up");
+                return Err(failure);
+            }
+            tracing::debug!(%failure, ?delay, "a group of requests is tried again");
+            sleep(delay).await;
+        }
+    }
+
+    async fn attempt(
+        &self,
+        works: &[Work],
+        sent: &mut Option<Sent>,
+    ) -> Result<Vec<Answer>, Failure> {
+        let mut wanted = Wanted::default();
+        for request in works.iter().flat_map(Work::requests) {
+            wanted.add(request, self.ledger_id);
+        }
+        let session = self.engine.writer().await?;
+        let now = self.clock.now();
+        let limit = self.engine.timeout.as_millis();
+        let mut sheet = Sheet::load(&session, self.ledger_id, &wanted, now, limit).await?;
+        let answers = decide(&mut sheet, &Stopped(now), works)?;
+        let end = sheet.papers.new.last().map(|new| (new.record.sequence, new.hash));
+        write(&session, &sheet, || *sent = Some(Sent { answers, end })).await?;
+        session.give_back();
+        Ok(sent.take().map(|sent| sent.answers).unwrap_or_default())
+    }
+
+    /// Whether a group has been committed that ends with this record. Waits for its transaction to end.
+    async fn has_committed(
+        &self,
+        (sequence, hash): (Sequence, ChainHash),
+    ) -> Result<bool, Failure> {
+        const THERE: Sql = Sql {
+            text: "SELECT record FROM bank_records WHERE sequence = $1",
+            types: &[Type::INT8],
+        };
+        loop {
+            let looked = async {
+                let session = self.engine.writer().await?;
+                session.batch(&sheet::begin(PATIENCE.as_millis())).await?;
+                session.one(&sheet::HEAD, &[]).await?;
+                let rows = session.one(&THERE, &[&sequence.number().cast_signed()]).await?;
+                session.batch("ROLLBACK").await?;
+                session.give_back();
+                let Some(row) = rows.first() else { return Ok(false) };
+                Ok(ChainHash::of(column(row, "record")?) == hash)
+            };
+            match looked.await {
+                Err(Failure::Trouble(Trouble::Lost(_) | Trouble::InTheWay(_))) => {
+                    sleep(Duration::from_millis(50)).await;
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// A group that has gone out.
+struct Sent {
+    answers: Vec<Answer>,
+    /// Its last record, unless it has none.
+    end: Option<(Sequence, ChainHash)>,
+}
+
+fn decide(sheet: &mut Sheet, clock: &Stopped, works: &[Work]) -> Result<Vec<Answer>, Error> {
+    let Sheet { desk, papers, .. } = sheet;
+    let mut answers = Vec::with_capacity(works.len());
+    for work in works {
+        answers.push(match work {
+            Work::Each(requests) => {
+                let each = requests.iter().cloned();
+                let each = each.map(|request| desk.execute(papers, clock, request));
+                Answer::Each(each.collect::<Result<_, _>>()?)
+            }
+            Work::All(requests) => {
+                Answer::All(desk.execute_all(papers, clock, requests.clone())?)
+            }
+        });
+    }
+    Ok(answers)
+}
+
+/// What callers are told; the log has the rest.
+pub(super) fn into_error(failure: Failure) -> Error {
+    match failure {
+        Failure::Store(error) => error,
+        Failure::Trouble(Trouble::Full(text)) => {
+            tracing::error!(text, "the engine has no room");
+            Error::Full
+        }
+        Failure::Trouble(Trouble::Broken(text)) => {
+            tracing::error!(text, "the engine has refused a statement");
+            Error::Unreachable
+        }
+        Failure::Trouble(Trouble::Lost(_) | Trouble::InTheWay(_)) => Error::Unreachable,
+    }
+}
+
+/// Moves the ledger's time on, so that nobody decides at an earlier one any more.
+pub(super) async fn move_time(engine: &Engine, now: Time) -> Result<(), Failure> {
+    const MOVE: Sql = Sql {
+        text: "UPDATE bank_head SET time_us = GREATEST(time_us, $1) WHERE one = 1",
+        types: &[Type::INT8],
+    };
+    let work = async {
+        let session = engine.writer().await?;
+        session.one(&MOVE, &[&now.micros()]).await?;
+        session.give_back();
+        Ok(())
+    };
+    match timeout(engine.timeout, work).await {
+        Ok(moved) => moved,
+        Err(_) => Err(Trouble::Lost("the engine did not answer in time".to_owned()).into()),
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Trouble(trouble) => trouble.fmt(f),
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Takes holds that are seen to have expired off their accounts' sums, some hundreds at a time: how many it
+/// were. Any number of processes may do so at once.
+pub(super) async fn sweep(engine: &Engine) -> Result<usize, Failure> {
+    const ANY: Sql = Sql {
+        text: "SELECT o.placed FROM bank_head AS h JOIN bank_holds AS o \
+               ON o.state = 1 AND o.expire_us <= h.time_us WHERE h.one = 1 LIMIT 1",
+        types: &[],
+    };
+    const SWEEP: Sql = Sql {
+        text: "UPDATE bank_holds SET state = $1 WHERE placed IN ( \
+                   SELECT o.placed FROM bank_head AS h JOIN bank_holds AS o \
+                   ON o.state = 1 AND o.expire_us <= h.time_us WHERE h.one = 1 \
+                   ORDER BY o.expire_us LIMIT 500) \
+               RETURNING debit, amount",
+        types: &[Type::INT2],
+    };
+    const LET_GO: Sql = Sql {
+        text: "UPDATE bank_accounts AS a SET held = a.held - old.held FROM ( \
+                   SELECT number, sum(amount) AS held FROM unnest($1, $2) AS one (number, amount) \
+                   GROUP BY number) AS old \
+               WHERE a.number = old.number",
+        types: &[Type::INT8_ARRAY, Type::INT8_ARRAY],
+    };
+    let there = engine.read(async |session| session.one(&ANY, &[]).await).await?;
+    if there.is_empty() {
+        return Ok(0);
+    }
+    let sweep = async {
+        let session = engine.writer().await?;
+        session.batch(&sheet::begin(engine.timeout.as_millis())).await?;
+        session.one(&sheet::HEAD, &[]).await?;
+        let swept = session.one(&SWEEP, &[&rows::SWEPT]).await?;
+        let mut numbers: Vec<i64> = Vec::new();
+        let mut amounts: Vec<i64> = Vec::new();
+        for row in &swept {
+            numbers.push(column(row, "debit")?);
+            amounts.push(column(row, "amount")?);
+        }
+        session.one(&LET_GO, &[&numbers, &amounts]).await?;
+        session.batch("COMMIT").await?;
+        session.give_back();
+        Ok(swept.len())
+    };
+    match timeout(engine.timeout, sweep).await {
+        Ok(swept) => swept,
+        Err(_) => Err(Trouble::Lost("the engine did not answer in time".to_owned()).into()),
+    }
+}

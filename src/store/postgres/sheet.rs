@@ -1,0 +1,345 @@
+//! The part of the books that a group of requests works on: loaded, worked on in memory as any books are,
+//! and written back.
+//!
+//! **Invariant:** everything is loaded under the lock of the head row, so nobody else changes it until the
+//! transaction ends.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::engine::{Session, Sql, Trouble};
+use super::rows::{self, Failure, column, wide};
+use super::wanted::Wanted;
+use crate::clock::Clock;
+use crate::ledger::{AccountId, Amount, Books, LedgerId, Record, RequestId, Sequence, Time};
+use crate::store::chain::ChainHash;
+use crate::store::execute::{Desk, Files};
+use crate::store::{Error, codec};
+
+use futures_util::future::{BoxFuture, try_join_all};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+/// How far beyond the present holds are loaded one by one: no group takes so long, microsecond by
+/// microsecond. What expires later counts as held all along.
+const HORIZON_MICROS: i64 = 1_000_000;
+
+/// Locks the head row, and says where it stands.
+pub(super) const HEAD: Sql = Sql {
+    text: "SELECT sequence, time_us, hash FROM bank_head WHERE one = 1 FOR UPDATE",
+    types: &[],
+};
+/// Whether holds have expired since the head row's time: nobody may decide at an earlier time than that
+/// once this was seen. Asked after the lock was got, since a statement sees what there was when it began.
+const OVERDUE: Sql = Sql {
+    text: "SELECT EXISTS (SELECT 1 FROM bank_holds WHERE state = 1 AND expire_us > h.time_us \
+               AND expire_us <= GREATEST($1, h.time_us + 1)) AS overdue \
+           FROM bank_head AS h WHERE h.one = 1",
+    types: &[Type::INT8],
+};
+const REPEATS: Sql = Sql {
+    text: "SELECT sequence, record, checksum FROM bank_records WHERE request_id = ANY($1)",
+    types: &[Type::TEXT_ARRAY],
+};
+const ACCOUNTS: Sql = Sql {
+    text: "SELECT number, posted, held::text AS held, overdraft_limit, version, details \
+           FROM bank_accounts WHERE account_id = ANY($1)",
+    types: &[Type::TEXT_ARRAY],
+};
+/// The accounts of holds and of transactions.
+const REFERRED: Sql = Sql {
+    text: "SELECT number, posted, held::text AS held, overdraft_limit, version, details \
+           FROM bank_accounts WHERE number IN ( \
+               SELECT debit FROM bank_holds WHERE placed = ANY($1) \
+               UNION SELECT credit FROM bank_holds WHERE placed = ANY($1) \
+               UNION SELECT debit FROM bank_records WHERE sequence = ANY($2) \
+               UNION SELECT credit FROM bank_records WHERE sequence = ANY($2))",
+    types: &[Type::INT8_ARRAY, Type::INT8_ARRAY],
+};
+const HOLDS: Sql = Sql {
+    text: "SELECT placed, state, hold FROM bank_holds WHERE placed = ANY($1)",
+    types: &[Type::INT8_ARRAY],
+};
+const ORIGINALS: Sql = Sql {
+    text: "SELECT sequence, record, checksum FROM bank_records WHERE sequence = ANY($1)",
+    types: &[Type::INT8_ARRAY],
+};
+const REVERSED: Sql = Sql {
+    text: "SELECT wanted.original, last.total FROM unnest($1) AS wanted (original) \
+           CROSS JOIN LATERAL ( \
+               SELECT total FROM bank_reversals \
+               WHERE bank_reversals.original = wanted.original ORDER BY sequence DESC LIMIT 1 \
+           ) AS last",
+    types: &[Type::INT8_ARRAY],
+};
+/// What is held on accounts until soon, but for holds that are loaded themselves.
+const EXPIRING: Sql = Sql {
+    text: "SELECT debit, expire_us, sum(amount)::text AS amount FROM bank_holds \
+           WHERE debit = ANY($1) AND state = 1 AND expire_us <= $2 AND NOT placed = ANY($3) \
+           GROUP BY debit, expire_us",
+    types: &[Type::INT8_ARRAY, Type::INT8, Type::INT8_ARRAY],
+};
+
+/// A clock that says one thing.
+pub(super) struct Stopped(pub(super) Time);
+
+impl Clock for Stopped {
+    fn now(&self) -> Time {
+        self.0
+    }
+}
+
+/// A part of the books.
+pub(super) struct Sheet {
+    pub(super) desk: Desk,
+    pub(super) papers: Papers,
+    /// The head row's time.
+    pub(super) loaded_time: Time,
+    /// The time before which nobody may decide any more, whether or not anything is recorded.
+    pub(super) seen_time: Time,
+}
+
+/// The records that were loaded, and those that are new.
+pub(super) struct Papers {
+    /// The hash that the next record bears.
+    pub(super) hash: ChainHash,
+    /// The numbers of the accounts that there are.
+    pub(super) numbers: HashMap<AccountId, i64>,
+    /// How much was moved back of transactions, before this group.
+    pub(super) reversed: HashMap<Sequence, i64>,
+    repeats: HashMap<RequestId, Record>,
+    originals: HashMap<Sequence, Record>,
+    pub(super) new: Vec<New>,
+    new_ids: HashMap<RequestId, usize>,
+}
+
+/// A record that is new, with its stored form.
+pub(super) struct New {
+    pub(super) record: Record,
+    pub(super) stored: Vec<u8>,
+    pub(super) hash: ChainHash,
+}
+
+impl Papers {
+    /// Takes the next record in a stored form that it has already.
+    pub(super) fn file_stored(&mut self, record: Record, stored: Vec<u8>) {
+        if let Some(id) = &record.request.id {
+            self.new_ids.insert(id.clone(), self.new.len());
+        }
+        self.hash = ChainHash::of(&stored);
+        self.new.push(New { record, stored, hash: self.hash });
+    }
+}
+
+impl Files for Papers {
+    fn record_of(&self, id: &RequestId) -> Result<Option<Record>, Error> {
+        if let Some(index) = self.new_ids.get(id) {
+            return Ok(Some(self.new[*index].record.clone()));
+        }
+        Ok(self.repeats.get(id).cloned())
+    }
+
+    fn read(&self, sequence: Sequence) -> Result<Record, Error> {
+        if let Ok(index) = self.new.binary_search_by_key(&sequence, |new| new.record.sequence) {
+            return Ok(self.new[index].record.clone());
+        }
+        self.originals
+            .get(&sequence)
+            .cloned()
+            .ok_or_else(|| Error::Damaged { sequence, cause: "it is not there".to_owned() })
+    }
+
+    fn file(&mut self, _: &Books, record: &Record) {
+        let mut stored = codec::encode(record);
+        codec::encode_previous_hash(self.hash.as_bytes(), &mut stored);
+        self.file_stored(record.clone(), stored);
+    }
+}
+
+/// Begins a transaction that ends by itself when the engine takes too long.
+pub(super) fn begin(limit_ms: u128) -> String {
+    // What is answered must be on disk, whatever the engine's own setting says.
+    format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED; \
+         SET LOCAL lock_timeout = {limit_ms}; SET LOCAL statement_timeout = {limit_ms}; \
+         SELECT set_config('synchronous_commit', 'on', true) \
+         WHERE current_setting('synchronous_commit') = 'off'"
+    )
+}
+
+impl Sheet {
+    /// Begins a transaction, locks the head row and loads what is wanted. The lock lasts until the
+    /// transaction ends, so what is decided now is decided after everything before.
+    pub(super) async fn load(
+        session: &Session,
+        ledger_id: LedgerId,
+        wanted: &Wanted,
+        now: Time,
+        limit_ms: u128,
+    ) -> Result<Self, Failure> {
+        let now_micros = now.micros();
+        let accounts: Vec<&str> = wanted.accounts.iter().map(AccountId::as_str).collect();
+        let requests: Vec<&str> = wanted.requests.iter().map(String::as_str).collect();
+        let holds: Vec<i64> = wanted.holds.iter().copied().collect();
+        let originals: Vec<i64> = wanted.originals.iter().copied().collect();
+
+        let mut asked: Vec<(&'static Sql, Vec<&(dyn tokio_postgres::types::ToSql + Sync)>)> =
+            vec![(&HEAD, vec![]), (&OVERDUE, vec![&now_micros]), (&ACCOUNTS, vec![&accounts])];
+        let has_requests = !requests.is_empty();
+        let has_references = !holds.is_empty() || !originals.is_empty();
+        if has_requests {
+            asked.push((&REPEATS, vec![&requests]));
+        }
+        if has_references {
+            asked.push((&REFERRED, vec![&holds, &originals]));
+            asked.push((&HOLDS, vec![&holds]));
+            asked.push((&ORIGINALS, vec![&originals]));
+            asked.push((&REVERSED, vec![&originals]));
+        }
+        // All are made ready before the first is sent: then they go out in order and in one go.
+        let mut ready = Vec::with_capacity(asked.len());
+        for (sql, _) in &asked {
+            ready.push(session.ready(sql).await?);
+        }
+        let opening = begin(limit_ms);
+        let opened = async { session.batch(&opening).await.map(|()| Vec::new()) };
+        let mut sent: Vec<BoxFuture<'_, Result<Vec<Row>, Trouble>>> = vec![Box::pin(opened)];
+        for (ready, (_, parameters)) in ready.iter().zip(&asked) {
+            sent.push(Box::pin(session.query(ready, parameters)));
+        }
+        let mut answers = try_join_all(sent).await?.into_iter().skip(1);
+        let mut next = || answers.next().unwrap_or_default();
+
+        let head = next();
+        let head =
+            head.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
+        let hash = ChainHash::read(column(head, "hash")?)
+            .ok_or_else(|| Trouble::Broken("the head row's hash is none".to_owned()))?;
+        let last_time = rows::time(head, "time_us")?;
+        let overdue = next();
+        let overdue = overdue.first().map(|row| column(row, "overdue")).transpose()?;
+        let is_overdue = overdue.unwrap_or(false);
+        let seen_time = if is_overdue { last_time.next().max(now) } else { last_time };
+        let mut desk = Desk::new(ledger_id);
+        desk.last_sequence = rows::sequence(column(head, "sequence")?);
+        desk.last_time = last_time;
+        let mut sheet = Self {
+            desk,
+            loaded_time: last_time,
+            seen_time,
+            papers: Papers {
+                hash,
+                numbers: HashMap::new(),
+                reversed: HashMap::new(),
+                repeats: HashMap::new(),
+                originals: HashMap::new(),
+                new: Vec::new(),
+                new_ids: HashMap::new(),
+            },
+        };
+        let mut account_rows = next();
+        for row in if has_requests { next() } else { Vec::new() } {
+            let record = rows::record(&row)?;
+            if let Some(id) = &record.request.id {
+                sheet.papers.repeats.insert(id.clone(), record);
+            }
+        }
+        let mut hold_rows = Vec::new();
+        if has_references {
+            account_rows.extend(next());
+            hold_rows = next();
+            for row in next() {
+                let record = rows::record(&row)?;
+                sheet.papers.originals.insert(record.sequence, record);
+            }
+            for row in next() {
+                let original = rows::sequence(column(&row, "original")?);
+                let total = column(&row, "total")?;
+                sheet.desk.books.put_reversed(original, total);
+                sheet.papers.reversed.insert(original, total);
+            }
+        }
+        let mut reserved = sheet.put_accounts(&account_rows)?;
+        sheet.put_holds(&hold_rows, &mut reserved)?;
+        if reserved.values().any(|one| one.left > 0) {
+            sheet.put_reserved(session, reserved, &holds, last_time.max(now)).await?;
+        }
+        Ok(sheet)
+    }
+
+    /// Puts in what is held by holds that were not asked for themselves.
+    async fn put_reserved(
+        &mut self,
+        session: &Session,
+        mut reserved: BTreeMap<i64, Held>,
+        but_for: &[i64],
+        present: Time,
+    ) -> Result<(), Failure> {
+        let horizon = present.micros().saturating_add(HORIZON_MICROS);
+        let numbers: Vec<i64> = reserved.keys().copied().collect();
+        let rows = session.one(&EXPIRING, &[&numbers, &horizon, &but_for]).await?;
+        for row in &rows {
+            let Some(one) = reserved.get_mut(&column(row, "debit")?) else { continue };
+            let amount = wide(row, "amount")?;
+            one.left -= amount;
+            self.put_held(&one.account, rows::time(row, "expire_us")?, amount);
+        }
+        for one in reserved.values() {
+            self.put_held(&one.account, Time::from_micros(i64::MAX), one.left);
+        }
+        Ok(())
+    }
+
+    /// Puts in accounts; tells what is held on those on which something is.
+    fn put_accounts(&mut self, rows: &[Row]) -> Result<BTreeMap<i64, Held>, Failure> {
+        let mut reserved = BTreeMap::new();
+        for row in rows {
+            let account = rows::account(row)?;
+            let number: i64 = column(row, "number")?;
+            if self.papers.numbers.insert(account.id.clone(), number).is_some() {
+                // It was wanted by its name and by a hold or a transaction.
+                continue;
+            }
+            let left = wide(row, "held")?;
+            if left > 0 {
+                reserved.insert(number, Held { account: account.id.clone(), left });
+            }
+            self.desk.books.put_account(account);
+        }
+        Ok(reserved)
+    }
+
+    fn put_holds(
+        &mut self,
+        rows: &[Row],
+        reserved: &mut BTreeMap<i64, Held>,
+    ) -> Result<(), Failure> {
+        for row in rows {
+            let hold = rows::hold(row)?;
+            let number = self.papers.numbers.get(&hold.account_id);
+            if rows::is_counted(row, &hold)?
+                && let Some(one) = number.and_then(|number| reserved.get_mut(number))
+            {
+                one.left -= i128::from(hold.amount.amount.minor_units());
+            }
+            self.desk.books.put_hold(hold);
+        }
+        Ok(())
+    }
+
+    /// Puts in an amount that is held until a time, unless that is over already.
+    fn put_held(&mut self, account: &AccountId, until: Time, amount: i128) {
+        if until <= self.loaded_time {
+            return;
+        }
+        let amount = i64::try_from(amount).ok().and_then(|amount| Amount::new(amount).ok());
+        if let Some(amount) = amount {
+            self.desk.books.put_held(account, until, amount);
+        }
+    }
+}
+
+/// What is held on an account by holds that weren't put in yet, in minor units.
+struct Held {
+    account: AccountId,
+    left: i128,
+}
