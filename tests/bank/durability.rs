@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bank::grpc::proto;
 use bank::ledger::{Record, Request, Sequence};
-use bank::store::journal::{Journal, OpenError, Scanned, SqliteJournal};
+use bank::store::journal::{Archive, Journal, OpenError, Scanned, SqliteJournal};
 use bank::store::{
     AccountQuery, Error, HoldQuery, LinkedRecord, MemoryStore, RecordKey, Store, TransactionQuery,
 };
@@ -436,6 +436,30 @@ async fn an_audit_finds_what_does_not_add_up() {
             assert!(wrong.contains(phrase), "{wrong}");
         }
     }
+}
+
+/// Whoever has seen enough ends the walk, however much there is still to come.
+#[tokio::test]
+async fn a_walk_along_a_long_file_can_be_ended() {
+    const LENGTH: u64 = 20_000;
+    let folder = quick_folder();
+    let (_, expected) = small_bank(folder.path()).await;
+    let first = expected.records.into_iter().flatten().next().expect("there is one").record;
+    let path = folder.path().join("long.db");
+    let journal = SqliteJournal::open(&path, LEDGER, 0).expect("it can be made");
+    for number in 1..=LENGTH {
+        journal.append(&Record { sequence: Sequence::new(number), ..first.clone() });
+    }
+    drop(journal);
+    let archive = Archive::open(&path).expect("it can be opened");
+    for enough in [1, 5_000, LENGTH] {
+        let ended = archive.scan(None, &mut |record| {
+            if record.sequence.number() < enough { Ok(()) } else { Err(Error::Full) }
+        });
+        assert_eq!(ended, Err(Error::Full), "ended at {enough}");
+    }
+    let whole = archive.scan(None, &mut |_| Ok(())).expect("nothing is wrong with it");
+    assert_eq!(whole.sequence, Sequence::new(LENGTH));
 }
 
 /// Writes 'rend' for 'rent' in a record, with the checksum that goes with it.

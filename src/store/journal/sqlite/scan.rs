@@ -71,7 +71,7 @@ pub(super) fn records(
     thread::scope(|scope| {
         let reading = scope.spawn(move || read(&connection, ledger_id, &send_raw));
         let walking = scope.spawn(move || Walk::along(ledger_id, depth, &raw, &send_decoded));
-        for record in decoded.iter().flatten() {
+        for record in decoded.into_iter().flatten() {
             // The other two end when nobody takes their chunks any more.
             each(record)?;
         }
