@@ -121,6 +121,19 @@ impl From<Error> for Status {
                 let message = "the database can't be reached; a mutation may have taken effect";
                 Status::with_error_details(Code::Unavailable, message, details)
             }
+            Error::Store(store::Error::Unreadable { cause }) => {
+                tracing::error!(cause, "stored records can't be read");
+                let mut details = info("STORE_UNAVAILABLE", []);
+                details.set_retry_info(Some(RETRY_DELAY));
+                let message = "the bank can't read its store at the moment; try again later";
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
+            Error::Store(store::Error::Overloaded) => {
+                let mut details = info("OVERLOADED", []);
+                details.set_retry_info(Some(RETRY_DELAY));
+                let message = "too much waits to be written already; try again later";
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
             Error::Store(store::Error::Full) => {
                 let mut details = info("STORE_FULL", []);
                 let message = "the store has too little free space for further records";

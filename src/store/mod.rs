@@ -45,6 +45,15 @@ pub enum Error {
     /// What keeps the records can't be reached, or did not answer in time. A mutation may have taken effect.
     #[error("the database can't be reached")]
     Unreachable,
+    /// A record can't be read now. It may be whole all the same.
+    #[error("records can't be read: {cause}")]
+    Unreadable {
+        /// What the operating system or SQLite says.
+        cause: String,
+    },
+    /// Too much waits to be written already; nothing was done.
+    #[error("too much waits to be written")]
+    Overloaded,
     /// There is too little room for further records; what is there can be read.
     #[error("there is too little free space")]
     Full,

@@ -508,6 +508,72 @@ async fn a_torn_wal_is_a_shorter_history() {
     assert_eq!(lengths_seen.len(), history.len(), "every length of the history was seen");
 }
 
+/// What a killed bank has left in its WAL may never have been synced. It is in the file itself, and synced
+/// with it, before a bank that finds it calls it durable.
+#[test]
+fn what_was_left_in_the_wal_is_made_durable_first() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let data = folder.path().join("bank.db");
+    let mut running = serve(&data);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async { open_accounts(&mut client(&running).await).await });
+    running.kill_now();
+    running.kill();
+    let head = |path: &Path| {
+        let head = Archive::open(path).and_then(|archive| archive.head());
+        head.expect("it can be read").sequence.number()
+    };
+    // Looking at it makes nothing durable.
+    let written = head(&data);
+    let alone = folder.path().join("alone.db");
+    fs::copy(&data, &alone).expect("it can be copied");
+    let before = Archive::open(&alone).and_then(|archive| archive.head());
+    assert!(
+        before.is_err() || before.is_ok_and(|head| head.sequence.number() < written),
+        "the file lacks what the WAL has"
+    );
+
+    let running = serve(&data);
+    let alone = folder.path().join("after.db");
+    fs::copy(&data, &alone).expect("it can be copied");
+    assert_eq!(head(&alone), written);
+    running.kill();
+}
+
+/// Somebody who writes to the file or reads an old state of it is waited for.
+#[tokio::test]
+async fn whoever_else_has_the_file_open_is_waited_for() {
+    let folder = quick_folder();
+    let path = folder.path().join("bank.db");
+    let clock = ManualClock::new();
+    let store = file_store(&path, &clock).expect("it can be made");
+    let other = rusqlite::Connection::open(&path).expect("it can be opened");
+    other.execute_batch("BEGIN IMMEDIATE").expect("it may write");
+    let mut history = small_history().into_iter();
+    let request = history.next().expect("there is one");
+    {
+        let mut answer = std::pin::pin!(store.execute(request));
+        assert!(futures_util::poll!(answer.as_mut()).is_pending());
+        // Longer than SQLite itself waits.
+        let waiting = tokio::time::timeout(std::time::Duration::from_secs(7), answer.as_mut());
+        waiting.await.expect_err("nothing can be written");
+        other.execute_batch("ROLLBACK").expect("it has begun");
+        answer.await.expect("it can be written").expect("it is allowed");
+    }
+
+    other.execute_batch("BEGIN; SELECT count(*) FROM records").expect("it may read");
+    for request in history {
+        let _ = store.execute(request).await.expect("it is written");
+    }
+    let expected = everything(&store).await.expect("it can be read");
+    drop(store);
+    let error = file_store(&path, &clock).expect_err("the WAL can't be moved");
+    assert!(error.contains("while another process reads what it was before"), "{error}");
+    other.execute_batch("ROLLBACK").expect("it has begun");
+    let store = file_store(&path, &clock).expect("it can be opened");
+    assert_eq!(everything(&store).await.expect("it can be read"), expected);
+}
+
 /// A journal that keeps apart what was synced and what was not: a crash loses all or a part of the rest.
 #[derive(Debug)]
 struct CrashingJournal {

@@ -29,6 +29,9 @@ pub use crate::store::chain::ChainHash;
 pub use archive::{Archive, Head};
 pub use file::OpenError;
 
+/// How many pages a checkpoint may leave over to be copied on the commit path: some milliseconds' worth.
+const LITTLE: i64 = 4096;
+
 /// Keeps records in an SQLite file.
 #[derive(Debug)]
 pub struct SqliteJournal {
@@ -136,7 +139,8 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 fn make_checkpoints(connection: &Connection, asked: &Receiver<()>, left_over: &AtomicBool) {
     while asked.recv().is_ok() {
         match file::checkpoint(connection) {
-            Ok(()) => left_over.store(true, Ordering::Release),
+            // What is left was written meanwhile, unless somebody reads an old state, which keeps more.
+            Ok(left) => left_over.store(left <= LITTLE, Ordering::Release),
             // The WAL holds it all the same; the next one tries again.
             Err(error) => tracing::warn!(%error, "a checkpoint could not be made"),
         }
@@ -148,7 +152,7 @@ impl Journal for SqliteJournal {
         if *self.progress.borrow() == Progress::Failed {
             return Err(Error::Unavailable);
         }
-        if self.queue.has_room() { Ok(()) } else { Err(Error::Full) }
+        self.queue.admit()
     }
 
     fn append(&self, record: &Record) {
@@ -182,15 +186,13 @@ impl Journal for SqliteJournal {
             Ok(Some(Some(record))) => record,
             Ok(Some(None)) => Err(damaged("it does not match its checksum".to_owned())),
             Ok(None) => Err(damaged("it is not there".to_owned())),
-            Err(error) => Err(damaged(error.to_string())),
+            Err(error) => Err(file::unread(sequence, &error)),
         }
     }
 
     fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error> {
-        let connection = file::reader(&self.path).map_err(|error| Error::Damaged {
-            sequence: Sequence::new(1),
-            cause: error.to_string(),
-        })?;
+        let connection =
+            file::reader(&self.path).map_err(|error| file::unread(Sequence::new(1), &error))?;
         scan::records(connection, self.ledger_id, scan::Depth::Books, each).map(|_| ())
     }
 

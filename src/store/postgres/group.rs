@@ -68,7 +68,7 @@ impl Queue {
     /// Does some work with the next group. The work goes on when nobody waits for its answer any more.
     pub(super) async fn execute(&self, work: Work) -> Result<Answer, Error> {
         let (answer, result) = oneshot::channel();
-        self.0.try_send(Job { work, answer }).map_err(|_| Error::Unreachable)?;
+        self.0.try_send(Job { work, answer }).map_err(|_| Error::Overloaded)?;
         result.await.unwrap_or(Err(Error::Unreachable))
     }
 }

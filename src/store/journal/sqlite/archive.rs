@@ -73,10 +73,8 @@ impl Archive {
         noted: Option<Head>,
         each: &mut dyn FnMut(Record) -> Result<(), Error>,
     ) -> Result<Head, Error> {
-        let connection = file::reader(&self.path).map_err(|error| Error::Damaged {
-            sequence: Sequence::new(1),
-            cause: error.to_string(),
-        })?;
+        let connection =
+            file::reader(&self.path).map_err(|error| file::unread(Sequence::new(1), &error))?;
         let depth = Depth::Whole { noted };
         scan::records(connection, self.ledger_id, depth, &mut |scanned| match scanned {
             Scanned::Record(record) => each(*record),

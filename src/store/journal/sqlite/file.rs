@@ -13,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::ledger::{LedgerId, Sequence};
+use crate::store::Error;
 use crate::store::chain::ChainHash;
 
 /// What makes an SQLite file one of the bank's: "BANK".
@@ -56,6 +57,13 @@ pub enum OpenError {
     /// It doesn't exist, and was not to be made.
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
+    /// Its WAL can't be moved into it yet.
+    #[error(
+        "{} can't be opened while another process reads what it was before the last bank ended: \
+         end that process, or try again when it is done",
+        .0.display()
+    )]
+    Pinned(PathBuf),
     /// It is something else.
     #[error("{} is not a file of the bank", .0.display())]
     Foreign(PathBuf),
@@ -170,11 +178,22 @@ pub(super) fn open_to_write(
     // Checkpoints are made on another connection, off the commit path.
     connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(sqlite)?;
     migrate(&mut connection, new).map_err(sqlite)?;
+    settle_wal(&connection, path)?;
     if is_new {
         sync_folder_of(path).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
     }
     let ledger_id = read_ledger_id(&connection, path)?;
     Ok((connection, ledger_id))
+}
+
+/// Moves what an earlier process has left in the WAL into the file, synced. That it can be read does not
+/// mean that it is on the disk: the process may have been killed before its sync, or its sync may have
+/// failed, after which the system's cache shows what the disk does not have.
+fn settle_wal(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+    let is_pinned = connection
+        .query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, bool>(0))
+        .map_err(|error| sqlite(path, error))?;
+    if is_pinned { Err(OpenError::Pinned(path.to_owned())) } else { Ok(()) }
 }
 
 /// Whether the file is still to be made. SQLite takes a file that is cut down to less than its header for a
@@ -228,9 +247,13 @@ pub(super) fn checkpointer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Copies what it can from the WAL into the database; keeps nobody from writing.
-pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<()> {
-    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+/// Copies what it can from the WAL into the database; keeps nobody from writing. How many pages are left
+/// over.
+pub(super) fn checkpoint(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        let (in_wal, copied): (i64, i64) = (row.get(1)?, row.get(2)?);
+        Ok(in_wal.saturating_sub(copied))
+    })
 }
 
 /// The newest record that the file has, and its hash.
@@ -309,6 +332,16 @@ pub(super) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// What it means that a record can't be read: it is damaged, or the system has failed to read it.
+pub(super) fn unread(sequence: Sequence, error: &rusqlite::Error) -> Error {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    let cause = error.to_string();
+    match error.sqlite_error_code() {
+        None | Some(DatabaseCorrupt | NotADatabase) => Error::Damaged { sequence, cause },
+        Some(_) => Error::Unreadable { cause },
+    }
+}
+
 pub(super) fn sqlite(path: &Path, error: rusqlite::Error) -> OpenError {
     use rusqlite::ErrorCode;
     let path = path.to_owned();
@@ -319,5 +352,33 @@ pub(super) fn sqlite(path: &Path, error: rusqlite::Error) -> OpenError {
             OpenError::Damaged { path, cause: "the ledger's number is missing".to_owned() }
         }
         _ => OpenError::Sqlite { path, error },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_read_can_be_damaged() {
+        let failed = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+        let sequence = Sequence::new(7);
+        for (code, is_damaged) in [
+            (ffi::SQLITE_CORRUPT, true),
+            (ffi::SQLITE_NOTADB, true),
+            (ffi::SQLITE_IOERR_READ, false),
+            (ffi::SQLITE_IOERR_SHORT_READ, false),
+            (ffi::SQLITE_BUSY, false),
+            (ffi::SQLITE_CANTOPEN, false),
+            (ffi::SQLITE_NOMEM, false),
+        ] {
+            let is_said = matches!(unread(sequence, &failed(code)), Error::Damaged { .. });
+            assert_eq!(is_said, is_damaged, "{code}");
+        }
+        let of_another_type =
+            rusqlite::Error::InvalidColumnType(0, "record".to_owned(), rusqlite::types::Type::Text);
+        assert!(matches!(unread(sequence, &of_another_type), Error::Damaged { .. }));
     }
 }

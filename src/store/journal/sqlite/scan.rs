@@ -126,7 +126,7 @@ fn read(connection: &Connection, ledger_id: LedgerId, send: &SyncSender<Raw>) ->
         }
         Ok(())
     };
-    read().map_err(|error| damaged(last.next(), error))
+    read().map_err(|error| file::unread(last.next(), &error))
 }
 
 /// A walk along the chain.

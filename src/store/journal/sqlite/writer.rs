@@ -12,12 +12,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::watch;
 
 use crate::ledger::Sequence;
 use crate::store::chain::ChainHash;
-use crate::store::codec;
+use crate::store::{Error, codec};
 
 use super::file;
 
@@ -26,6 +26,12 @@ use super::file;
 const GROUP: usize = 8192;
 /// How many bytes are written between checkpoints, about.
 const CHECKPOINT_BYTES: u64 = 16 << 20;
+/// How many bytes of records may wait to be written. A disk that stalls would else be told by the memory
+/// running out.
+const QUEUE_BYTES: usize = 64 << 20;
+/// What a transaction writes to the WAL beside its records, about: the pages that it begins and ends in,
+/// and those of the head.
+const COMMIT_BYTES: u64 = 4 * 4096;
 /// How often the free space is looked at.
 const SPACE_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -49,6 +55,8 @@ pub(super) struct Queue {
 struct State {
     /// Records that are not durable yet, in order, without their links.
     pending: VecDeque<Bytes>,
+    /// How many bytes they have.
+    bytes: usize,
     /// The sequence of the first of them.
     first: Sequence,
     /// Whether no more will come.
@@ -60,8 +68,13 @@ struct State {
 impl Queue {
     /// An empty queue after a record.
     pub(super) fn after(last: Sequence) -> Self {
-        let state =
-            State { pending: VecDeque::new(), first: last.next(), closed: false, has_room: true };
+        let state = State {
+            pending: VecDeque::new(),
+            bytes: 0,
+            first: last.next(),
+            closed: false,
+            has_room: true,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -72,6 +85,7 @@ impl Queue {
     /// Takes the next record.
     pub(super) fn push(&self, record: Vec<u8>) {
         let mut state = self.lock();
+        state.bytes += record.len();
         state.pending.push_back(Bytes::from(record));
         if state.pending.len() == 1 {
             self.changed.notify_one();
@@ -85,15 +99,24 @@ impl Queue {
         state.pending.get(usize::try_from(index).ok()?).cloned()
     }
 
-    /// Whether there is room for more records.
-    pub(super) fn has_room(&self) -> bool {
-        self.lock().has_room
+    /// Whether more records can be taken.
+    pub(super) fn admit(&self) -> Result<(), Error> {
+        let state = self.lock();
+        match state.has_room {
+            false => Err(Error::Full),
+            true if state.bytes > QUEUE_BYTES => Err(Error::Overloaded),
+            true => Ok(()),
+        }
     }
 
     /// Lets the writer end once it has written all that was pushed.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// Waits for records: the next group, which stays in the queue; empty when the time is up, none at the
@@ -113,7 +136,8 @@ impl Queue {
     /// Forgets records that are durable now.
     fn forget(&self, count: usize) {
         let mut state = self.lock();
-        state.pending.drain(..count);
+        let bytes: usize = state.pending.drain(..count).map(|record| record.len()).sum();
+        state.bytes -= bytes;
         state.first = Sequence::new(state.first.number() + count as u64);
     }
 }
@@ -171,13 +195,29 @@ impl Writer {
         }
     }
 
+    /// Begins a transaction. Nobody else should write to the file; who does so all the same is waited for,
+    /// since nothing was written yet.
+    fn begin(&self) -> rusqlite::Result<()> {
+        loop {
+            match self.connection.execute_batch("BEGIN IMMEDIATE") {
+                Err(error)
+                    if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                        && !self.queue.is_closed() =>
+                {
+                    tracing::warn!("another process is writing to the file; waiting for it");
+                }
+                begun => return begun,
+            }
+        }
+    }
+
     fn commit(&mut self, first: Sequence, group: &[Bytes]) -> rusqlite::Result<Sequence> {
-        let transaction = self.connection.transaction()?;
+        self.begin()?;
         let mut hash = self.last_hash;
         let mut sequence = first;
         let mut stored = Vec::new();
         {
-            let mut insert = transaction.prepare_cached(
+            let mut insert = self.connection.prepare_cached(
                 "INSERT INTO records (sequence, record, checksum) VALUES (?1, ?2, ?3)",
             )?;
             for (index, record) in group.iter().enumerate() {
@@ -191,14 +231,16 @@ impl Writer {
                 self.bytes_since_checkpoint += stored.len() as u64;
                 self.bytes_since_look += stored.len() as u64;
             }
-            transaction
+            self.connection
                 .prepare_cached(
                     "INSERT INTO head (one, sequence, hash) VALUES (1, ?1, ?2)
                      ON CONFLICT (one) DO UPDATE SET sequence = ?1, hash = ?2",
                 )?
                 .execute((sequence.number().cast_signed(), hash.as_bytes().as_slice()))?;
         }
-        transaction.commit()?;
+        self.connection.execute_batch("COMMIT")?;
+        self.bytes_since_checkpoint += COMMIT_BYTES;
+        self.bytes_since_look += COMMIT_BYTES;
         self.last_hash = hash;
         Ok(sequence)
     }
@@ -248,4 +290,27 @@ impl Writer {
 pub(super) fn free_bytes(path: &Path) -> std::io::Result<u64> {
     let stat = rustix::fs::statvfs(path)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_to_be_written_is_bounded() {
+        const RECORD: usize = 1 << 20;
+        let queue = Queue::after(Sequence::default());
+        let mut count = 0;
+        while queue.admit() == Ok(()) {
+            queue.push(vec![0; RECORD]);
+            count += 1;
+        }
+        assert_eq!(queue.admit(), Err(Error::Overloaded));
+        assert_eq!(count, QUEUE_BYTES / RECORD + 1);
+        queue.forget(1);
+        assert_eq!(queue.admit(), Ok(()));
+        queue.forget(count - 1);
+        queue.lock().has_room = false;
+        assert_eq!(queue.admit(), Err(Error::Full));
+    }
 }
