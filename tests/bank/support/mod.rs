@@ -6,6 +6,7 @@ mod clock;
 pub(crate) mod cluster;
 mod details;
 mod gated;
+pub(crate) mod history;
 pub(crate) mod own_book;
 pub(crate) mod process;
 pub(crate) mod proxy;
