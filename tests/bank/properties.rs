@@ -472,19 +472,31 @@ fn statement() -> impl Strategy<Value = TransactionQuery> {
         time(),
         prop::collection::vec(kind, 0..2),
         any::<bool>(),
+        prop::option::of(cursor()),
         1..6_usize,
     )
-        .prop_map(|(account_id, start_time, end_time, types, oldest_first, page_size)| {
-            TransactionQuery {
-                account_id,
-                start_time,
-                end_time,
-                types,
-                oldest_first,
-                cursor: None,
-                page_size,
-            }
-        })
+        .prop_map(
+            |(account_id, start_time, end_time, types, oldest_first, cursor, page_size)| {
+                TransactionQuery {
+                    account_id,
+                    start_time,
+                    end_time,
+                    types,
+                    oldest_first,
+                    cursor,
+                    page_size,
+                }
+            },
+        )
+}
+
+/// Any that a client may make up: it is their own, but for what it says.
+fn cursor() -> impl Strategy<Value = Cursor> {
+    let number = || prop_oneof![8 => 0..100_u64, 1 => Just(u64::MAX), 1 => Just(i64::MAX as u64)];
+    (number(), number()).prop_map(|(after, until)| Cursor {
+        after: Sequence::new(after),
+        until: Sequence::new(until),
+    })
 }
 
 fn listing() -> impl Strategy<Value = AccountQuery> {

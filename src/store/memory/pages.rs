@@ -78,7 +78,8 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
             let number = query.account_id.as_ref().map(|id| (id, state.desk.books.number(id)));
             (number, state.desk.last_sequence)
         };
-        let until = query.cursor.map_or(last, |cursor| cursor.until);
+        // Tokens can be made up.
+        let until = query.cursor.map_or(last, |cursor| cursor.until.min(last));
         let range = self.range_of(query, until)?;
         let candidates = match number {
             None => Candidates::Ledger(range),

@@ -404,7 +404,8 @@ impl<C: Clock> PostgresStore<C> {
                 (place.head, Some(number))
             }
         };
-        let until = query.cursor.map_or(head, |cursor| cursor.until);
+        // Tokens can be made up.
+        let until = query.cursor.map_or(head, |cursor| cursor.until.min(head));
         let mut start = match query.start_time {
             Some(time) => self.first_since(time, until).await?.number(),
             None => 1,
