@@ -14,10 +14,10 @@ use super::output::tell;
 use super::remote::Remote;
 use super::tables::{time, transaction_type};
 use super::{Failure, json};
-use crate::config::{Call, Export, FileForm};
-use crate::grpc::linked_transaction;
+use crate::config::{Call, Export, FileForm, Form};
 use crate::grpc::proto::{ListTransactionsRequest, Transaction};
-use crate::ledger::{AccountId, Change, Sequence};
+use crate::grpc::{linked_transaction, refused};
+use crate::ledger::{AccountId, Change, Refusal, Sequence};
 use crate::store::journal::Archive;
 use crate::store::{Error, LinkedRecord};
 
@@ -147,21 +147,37 @@ fn write_from_file(
     };
     // Later records say of a transaction that it was reversed, so they are looked for first.
     let mut reversals: HashMap<Sequence, Vec<Sequence>> = HashMap::new();
+    let mut is_there = account_id.is_none();
     archive
         .scan(None, &mut |record| {
-            if let Ok(Change::Reversed { original, .. }) = &record.outcome {
-                reversals.entry(*original).or_default().push(record.sequence);
+            match &record.outcome {
+                Ok(Change::Reversed { original, .. }) => {
+                    reversals.entry(*original).or_default().push(record.sequence);
+                }
+                Ok(Change::AccountOpened { account, .. }) => {
+                    is_there |= account_id.as_ref().is_some_and(|id| {
+                        *id == account.id || *id == AccountId::external(&account.currency)
+                    });
+                }
+                _ => {}
             }
             Ok(())
         })
         .map_err(damaged)?;
+    if let Some(account_id) = &account_id
+        && !is_there
+    {
+        let status = refused(&Refusal::AccountNotFound { account_id: account_id.clone() }, None);
+        return Err(Failure::Call(Box::new(status), Form::Table));
+    }
     let mut count = 0;
     let mut failure = None;
     let scanned = archive.scan(None, &mut |record| {
         if record.posting().is_none() {
             return Ok(());
         }
-        let reversed_by = reversals.remove(&record.sequence).unwrap_or_default();
+        let mut reversed_by = reversals.remove(&record.sequence).unwrap_or_default();
+        reversed_by.drain(..reversed_by.len().saturating_sub(LinkedRecord::MAX_REVERSALS));
         let linked = LinkedRecord { record, reversed_by };
         let transaction = linked_transaction(archive.ledger_id(), &linked, account_id.as_ref())?;
         if is_wanted(&transaction, request) {
@@ -199,7 +215,7 @@ impl<W: Write> Sink<W> {
         match form {
             FileForm::Csv => {
                 let mut writer = csv::Writer::from_writer(to);
-                writer.write_record(COLUMNS).map_err(std::io::Error::from)?;
+                writer.write_record(COLUMNS).map_err(unwritten)?;
                 Ok(Self::Csv(Box::new(writer)))
             }
             FileForm::Ndjson => Ok(Self::Ndjson(BufWriter::new(to))),
@@ -209,7 +225,7 @@ impl<W: Write> Sink<W> {
     fn write(&mut self, transaction: &Transaction) -> Result<(), Failure> {
         match self {
             Self::Csv(writer) => {
-                writer.write_record(fields(transaction)?).map_err(std::io::Error::from)?;
+                writer.write_record(fields(transaction)?).map_err(unwritten)?;
             }
             Self::Ndjson(writer) => {
                 serde_json::to_writer(&mut *writer, &json::of(transaction)?)
@@ -226,6 +242,14 @@ impl<W: Write> Sink<W> {
             Self::Ndjson(writer) => writer.flush()?,
         }
         Ok(())
+    }
+}
+
+/// The error below one of the CSV writer, which says whether anybody reads what is written.
+fn unwritten(error: csv::Error) -> std::io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => std::io::Error::other(format!("{other:?}")),
     }
 }
 

@@ -19,6 +19,7 @@ mod watch;
 pub(crate) use observe::code_name;
 pub(crate) use render::linked_transaction;
 pub use service::Service;
+pub(crate) use status::refused;
 
 /// The generated code of `bank.v1`.
 #[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]

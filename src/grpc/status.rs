@@ -183,7 +183,7 @@ pub(super) fn row(refusal: &Refusal) -> (Code, &'static str) {
 }
 
 /// `operation_index` tells which operation of a batch was refused.
-fn refused(refusal: &Refusal, operation_index: Option<usize>) -> Status {
+pub(crate) fn refused(refusal: &Refusal, operation_index: Option<usize>) -> Status {
     let (code, reason) = row(refusal);
     let message = refusal.to_string();
     let mut details = details_of(refusal, reason, &message);

@@ -278,14 +278,19 @@ fn control_characters_are_not_printed() {
 fn whoever_stops_reading_ends_it_quietly() {
     let person = Person::new();
     person.transcript(&OPENING);
-    let mut command = person.command("statement -o ndjson");
-    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
-    command.stdout(writer);
-    drop(reader);
-    let output = command.stderr(Stdio::piped()).spawn().expect("it starts").wait_with_output();
-    let output = output.expect("it ends");
-    assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert_eq!(text(&output.stderr), "");
+    let cents = "deposit,bob,0.01,USD\n".repeat(500);
+    person.write("cents.csv", &format!("operation,account_id,amount,currency_code\n{cents}"));
+    person.ask("import cents.csv");
+    for line in ["statement -o ndjson", "export", "export --format csv"] {
+        let mut command = person.command(line);
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        command.stdout(writer);
+        drop(reader);
+        let output = command.stderr(Stdio::piped()).spawn().expect("it starts").wait_with_output();
+        let output = output.expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
+        assert_eq!(text(&output.stderr), "", "{line}");
+    }
 }
 
 /// The bank has done it, and the answer is lost: the same request goes out again, and takes no effect.
@@ -502,6 +507,8 @@ fn operators_look_at_files() {
         "backup bank.db copy.db",
         "verify copy.db",
         "export --data copy.db --account bob",
+        "export --data copy.db --account nobody",
+        "export --data copy.db --account @external:USD --format csv",
     ]);
     let left: Vec<String> = std::fs::read_dir(person.folder.path())
         .expect("it is there")
