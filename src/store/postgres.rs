@@ -2,7 +2,7 @@
 //!
 //! Requests that wait together become one transaction ([`group`]). It locks the head row, loads what the
 //! requests are about ([`sheet`]), decides in memory as every store does, and writes what came of it
-//! ([`write`]). **Invariants:** the head row's lock puts all groups of all processes into one order; what
+//! ([`mod@write`]). **Invariants:** the head row's lock puts all groups of all processes into one order; what
 //! is in the tables was committed, and so is durable as far as the engine keeps its word; nothing is kept
 //! here that another process could change.
 
