@@ -1,7 +1,7 @@
 //! Floor 3: puts the server together, and takes it apart again.
 //!
 //! [`run`] serves on a listener until it is told to end, and is the same for the binary and for the
-//! tests. Limits of HTTP/2 that keep one client from harming the others stand here.
+//! tests. What it is to be like is said by [`Options`].
 
 use std::future::Future;
 use std::pin::pin;
@@ -23,18 +23,43 @@ use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
 use crate::grpc::{Service, edge};
 use crate::store::Store;
 
-/// The largest message that is read, in bytes: a batch of 8192 operations with ids, a description and
-/// some labels each.
-const MAX_MESSAGE_BYTES: usize = 16 << 20;
-/// The largest list of headers that is read, in bytes.
-const MAX_HEADER_BYTES: u32 = 16 << 10;
-/// How many calls one connection may have open.
-const MAX_STREAMS: u32 = 1024;
-/// How many streams one connection may have reset before they were accepted (CVE-2023-44487).
-const MAX_PENDING_RESETS: usize = 20;
-/// How long a connection may be silent before it is asked for a sign of life, and how long for that.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a server is to be like.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// What one client may use.
+    pub limits: Limits,
+}
+
+/// What one client may use, so that none harms the others.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest message that is read, in bytes. The default takes a batch of 8192 operations with ids, a
+    /// description and some labels each.
+    pub max_message_bytes: usize,
+    /// The largest list of headers that is read, in bytes.
+    pub max_header_bytes: u32,
+    /// How many calls one connection may have open.
+    pub max_streams: u32,
+    /// How many streams one connection may have reset before they were accepted (CVE-2023-44487).
+    pub max_pending_resets: usize,
+    /// How long a connection may be silent before it is asked for a sign of life.
+    pub keepalive_interval: Duration,
+    /// How long the sign of life may take.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_message_bytes: 16 << 20,
+            max_header_bytes: 16 << 10,
+            max_streams: 1024,
+            max_pending_resets: 20,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+        }
+    }
+}
 
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
@@ -66,11 +91,12 @@ pub enum Drained {
 /// [`Error`] when the server can't be put together or can't go on.
 pub async fn run<S: Store>(
     listener: TcpListener,
+    options: Options,
     store: Arc<S>,
     shutdown: impl Future<Output = ()>,
     deadline: impl Future<Output = ()>,
 ) -> Result<Drained, Error> {
-    run_opening(listener, std::future::ready(Ok(store)), shutdown, deadline).await
+    run_opening(listener, options, std::future::ready(Ok(store)), shutdown, deadline).await
 }
 
 /// Serves the bank, health and reflection on a listener until `shutdown` comes, then drains: health
@@ -85,10 +111,12 @@ pub async fn run<S: Store>(
 /// [`Error`] when the store can't be opened, or the server can't be put together or can't go on.
 pub async fn run_opening<S: Store>(
     listener: TcpListener,
+    options: Options,
     opening: impl Future<Output = Result<Arc<S>, String>>,
     shutdown: impl Future<Output = ()>,
     deadline: impl Future<Output = ()>,
 ) -> Result<Drained, Error> {
+    let Options { limits } = options;
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, ServingStatus::NotServing).await;
     let health_only = Routes::new(health_service.clone()).prepare();
@@ -107,11 +135,11 @@ pub async fn run_opening<S: Store>(
     };
     let stop = CancellationToken::new();
     let serving = Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_max_header_list_size(MAX_HEADER_BYTES)
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(limits.max_streams)
+        .http2_max_header_list_size(limits.max_header_bytes)
+        .http2_max_pending_accept_reset_streams(Some(limits.max_pending_resets))
+        .http2_keepalive_interval(Some(limits.keepalive_interval))
+        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
         .serve_with_incoming_shutdown(
             calls,
             TcpIncoming::from(listener).with_nodelay(Some(true)),
@@ -123,7 +151,7 @@ pub async fn run_opening<S: Store>(
         let store = opening.await.map_err(Error::Opening)?;
         let reachable = store.reachable();
         let bank = BankServiceServer::new(Service::new(store))
-            .max_decoding_message_size(MAX_MESSAGE_BYTES);
+            .max_decoding_message_size(limits.max_message_bytes);
         let routes = Routes::new(bank)
             .add_service(health_service)
             .add_service(reflection().build_v1()?)

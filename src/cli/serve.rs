@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::clock::SystemClock;
 use crate::config::ServeSettings;
 use crate::ledger::LedgerId;
-use crate::server::{self, Drained};
+use crate::server::{self, Drained, Options};
 use crate::store::journal::{SqliteJournal, VolatileJournal};
 use crate::store::{EngineSettings, MemoryStore, PostgresStore, SchemaError, Store};
 use crate::telemetry;
@@ -150,7 +150,7 @@ async fn run(
             _ = signals.next() => {}
         }
     };
-    match server::run_opening(listener, opening, shutdown, deadline).await {
+    match server::run_opening(listener, Options::default(), opening, shutdown, deadline).await {
         Ok(Drained::Fully) => tracing::info!("ended; every call was answered"),
         Ok(Drained::CutOff) => {
             tracing::warn!("ended; connections that were still open were cut off");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankServiceServer;
 use bank::grpc::{Service, edge, proto};
-use bank::server::{self, Drained};
+use bank::server::{self, Drained, Options};
 use bank::store::journal::VolatileJournal;
 use bank::store::{MemoryStore, RecordKey, Store};
 use http::{Request, Response};
@@ -112,6 +112,7 @@ async fn a_bank_that_is_starting_says_so() {
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(server::run_opening(
         listener,
+        Options::default(),
         async { opening.await.expect("the test opens it") },
         shutdown.clone().cancelled_owned(),
         std::future::pending(),
@@ -150,7 +151,7 @@ async fn books_that_can_not_be_read_end_the_server() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let opening = std::future::ready(Opened::Err("record 7 is damaged".to_owned()));
     let never = || std::future::pending();
-    let ended = server::run_opening(listener, opening, never(), never()).await;
+    let ended = server::run_opening(listener, Options::default(), opening, never(), never()).await;
     assert_eq!(ended.expect_err("it can't serve").to_string(), "record 7 is damaged");
 }
 
@@ -161,7 +162,14 @@ async fn a_bank_that_is_starting_can_be_ended() {
     let opening =
         std::future::pending::<Result<Arc<MemoryStore<VolatileJournal, ManualClock>>, _>>();
     let shutdown = std::future::ready(());
-    let ended = server::run_opening(listener, opening, shutdown, std::future::pending()).await;
+    let ended = server::run_opening(
+        listener,
+        Options::default(),
+        opening,
+        shutdown,
+        std::future::pending(),
+    )
+    .await;
     assert_eq!(ended.expect("it serves"), Drained::Fully);
 }
 

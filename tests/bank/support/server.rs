@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bank::clock::Clock;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
-use bank::server::{self, Drained};
+use bank::server::{self, Drained, Options};
 use bank::store::{Journal, MemoryStore, Store};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -45,6 +45,7 @@ impl TestServer {
         let deadline = CancellationToken::new();
         let task = tokio::spawn(server::run(
             listener,
+            Options::default(),
             Arc::new(store),
             shutdown.clone().cancelled_owned(),
             deadline.clone().cancelled_owned(),
