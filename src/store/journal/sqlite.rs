@@ -4,6 +4,7 @@
 //! its queue, and then from the file. **Invariant:** a record that is read is what was written, or an
 //! error: each bears a checksum, and the hash of the one before it.
 
+mod announcer;
 mod archive;
 mod file;
 mod scan;
@@ -16,14 +17,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use rusqlite::{Connection, OptionalExtension};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{LedgerId, Record, Sequence};
 use crate::store::{Error, codec};
 
 use super::{Journal, Scanned};
+use announcer::Announcer;
 use file::Ownership;
-use writer::{Progress, Queue, Writer};
+use writer::{Queue, Writer};
 
 pub use crate::store::chain::ChainHash;
 pub use archive::{Archive, Head};
@@ -39,7 +41,8 @@ pub struct SqliteJournal {
     ledger_id: LedgerId,
     opened_at: Sequence,
     queue: Arc<Queue>,
-    progress: watch::Receiver<Progress>,
+    announcer: Arc<Announcer>,
+    failure: CancellationToken,
     /// Connections that nobody reads with at the moment.
     readers: Mutex<Vec<Connection>>,
     threads: Vec<JoinHandle<()>>,
@@ -67,14 +70,16 @@ impl SqliteJournal {
         let last_hash = hash.ok_or_else(damaged)?;
 
         let queue = Arc::new(Queue::after(last));
-        let (announce, progress) = watch::channel(Progress::Durable(last));
+        let announcer = Arc::new(Announcer::after(last));
+        let failure = CancellationToken::new();
         let (checkpoints, asked) = sync_channel(1);
         let left_over = Arc::new(AtomicBool::new(false));
         let writer = Writer {
             connection,
             queue: queue.clone(),
             last_hash,
-            progress: announce,
+            announcer: announcer.clone(),
+            failure: failure.clone(),
             checkpoints,
             left_over: left_over.clone(),
             path: path.to_owned(),
@@ -89,7 +94,17 @@ impl SqliteJournal {
         ];
         let readers = Mutex::default();
         let path = path.to_owned();
-        Ok(Self { path, ledger_id, opened_at: last, queue, progress, readers, threads, ownership })
+        Ok(Self {
+            path,
+            ledger_id,
+            opened_at: last,
+            queue,
+            announcer,
+            failure,
+            readers,
+            threads,
+            ownership,
+        })
     }
 
     /// The ledger whose records they are.
@@ -106,14 +121,7 @@ impl SqliteJournal {
 
     /// Waits until records can't be written any more.
     pub fn failed(&self) -> impl Future<Output = ()> + use<> {
-        let mut progress = self.progress.clone();
-        async move {
-            let failed = progress.wait_for(|progress| *progress == Progress::Failed).await;
-            if failed.is_err() {
-                // The journal was closed, as it should be.
-                std::future::pending::<()>().await;
-            }
-        }
+        self.failure.clone().cancelled_owned()
     }
 
     fn with_reader<T>(
@@ -149,7 +157,7 @@ fn make_checkpoints(connection: &Connection, asked: &Receiver<()>, left_over: &A
 
 impl Journal for SqliteJournal {
     fn admit(&self) -> Result<(), Error> {
-        if *self.progress.borrow() == Progress::Failed {
+        if self.announcer.has_failed() {
             return Err(Error::Unavailable);
         }
         self.queue.admit()
@@ -197,15 +205,7 @@ impl Journal for SqliteJournal {
     }
 
     async fn durable(&self, sequence: Sequence) -> Result<(), Error> {
-        let is_settled = |progress: &Progress| match progress {
-            Progress::Durable(last) => *last >= sequence,
-            Progress::Failed => true,
-        };
-        let mut progress = self.progress.clone();
-        match progress.wait_for(is_settled).await.as_deref() {
-            Ok(Progress::Durable(_)) => Ok(()),
-            Ok(Progress::Failed) | Err(_) => Err(Error::Unavailable),
-        }
+        self.announcer.wait_for(sequence).await
     }
 }
 

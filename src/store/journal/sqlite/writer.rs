@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Sequence;
 use crate::store::chain::ChainHash;
 use crate::store::{Error, codec};
 
+use super::announcer::Announcer;
 use super::file;
 
 /// How many records one transaction takes, at the most: beyond some thousands a sync costs next to
@@ -34,15 +35,6 @@ const QUEUE_BYTES: usize = 64 << 20;
 const COMMIT_BYTES: u64 = 4 * 4096;
 /// How often the free space is looked at.
 const SPACE_INTERVAL: Duration = Duration::from_millis(200);
-
-/// How far the writing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// Every record up to this one is durable.
-    Durable(Sequence),
-    /// Nothing will be durable any more.
-    Failed,
-}
 
 /// What the writer shares with those who give it records.
 #[derive(Debug)]
@@ -147,7 +139,9 @@ pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) queue: Arc<Queue>,
     pub(super) last_hash: ChainHash,
-    pub(super) progress: watch::Sender<Progress>,
+    pub(super) announcer: Arc<Announcer>,
+    /// Cancelled when writing has failed.
+    pub(super) failure: CancellationToken,
     /// Asks for a checkpoint.
     pub(super) checkpoints: SyncSender<()>,
     /// Says that one was made.
@@ -167,7 +161,7 @@ impl Writer {
                 match self.commit(first, &group) {
                     Ok(last) => {
                         self.queue.forget(group.len());
-                        self.progress.send_replace(Progress::Durable(last));
+                        self.announcer.announce(last);
                     }
                     Err(error) => {
                         tracing::error!(
@@ -176,7 +170,8 @@ impl Writer {
                             count = group.len(),
                             "records can't be written; nothing more is taken until a new start"
                         );
-                        self.progress.send_replace(Progress::Failed);
+                        self.announcer.fail();
+                        self.failure.cancel();
                         return;
                     }
                 }
