@@ -244,11 +244,13 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
         &self,
         account_id: Option<&AccountId>,
     ) -> Result<Result<Changes, Refusal>, Error> {
-        let mut state = self.lock();
-        let State { desk, index } = &mut *state;
-        let Some(id) = account_id else { return Ok(Ok(index.watchers.of_ledger())) };
-        let number = desk.books.number(id).ok_or_else(|| not_found(id));
-        Ok(number.map(|number| index.watchers.of_account(number)))
+        self.with(|state| {
+            let State { desk, index } = state;
+            let Some(id) = account_id else { return Ok(Ok(index.watchers.of_ledger())) };
+            let number = desk.books.number(id).ok_or_else(|| not_found(id));
+            Ok(number.map(|number| index.watchers.of_account(number)))
+        })
+        .await
     }
 
     async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {

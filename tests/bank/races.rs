@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bank::ledger::{Command, HoldId, HoldState, Refusal};
-use bank::store::{Executed, MemoryStore, Store};
+use bank::ledger::{Command, HoldId, HoldState, Refusal, RequestId, Sequence, Time};
+use bank::store::{
+    AccountQuery, Executed, HoldQuery, MemoryStore, RecordKey, Store, TransactionQuery,
+};
 use tokio::task::JoinSet;
 
 use crate::support::commands::{account, named, open, pay, plain, put, set_aside};
@@ -240,20 +242,64 @@ async fn a_caller_that_leaves_changes_nothing_about_the_effect() {
 async fn nothing_undurable_is_shown() {
     let (journal, gate) = GatedJournal::closed();
     let store = MemoryStore::new(LEDGER, journal, ManualClock::new());
-    gate.open_to(1);
+    gate.open_to(2);
     apply(&store, open("alice", 100)).await;
+    apply(&store, open("bob", 0)).await;
 
+    let alice = account("alice");
+    let by_name = RecordKey::RequestId(RequestId::parse("once").expect("it is one"));
+    let placed = HoldId::new(LEDGER, Sequence::new(4));
+    let all_accounts = AccountQuery {
+        currency: None,
+        state: None,
+        id_prefix: String::new(),
+        after: None,
+        page_size: 10,
+    };
+    let all_holds = HoldQuery { account_id: None, state: None, before: None, page_size: 10 };
+    let all_transactions = TransactionQuery {
+        account_id: None,
+        start_time: None,
+        end_time: None,
+        types: Vec::new(),
+        oldest_first: false,
+        cursor: None,
+        page_size: 10,
+    };
     let mut first = Box::pin(store.execute(named("once", put("alice", 5))));
     assert!(poll_once(&mut first).await.is_none());
-    let alice = account("alice");
-    let mut read = Box::pin(store.account(&alice));
-    assert!(poll_once(&mut read).await.is_none());
+    let mut second = Box::pin(store.execute(plain(set_aside("alice", "bob", 1))));
+    assert!(poll_once(&mut second).await.is_none());
     let mut repeat = Box::pin(store.execute(named("once", put("alice", 5))));
-    assert!(poll_once(&mut repeat).await.is_none());
     let mut refusal = Box::pin(store.execute(plain(pay("alice", "nobody", 1))));
-    assert!(poll_once(&mut refusal).await.is_none());
+    let mut each = Box::pin(store.execute_each(vec![plain(pay("alice", "nobody", 1))]));
+    let mut all = Box::pin(store.execute_all(vec![plain(pay("alice", "nobody", 1))]));
+    let mut read = Box::pin(store.account(&alice));
+    let mut accounts = Box::pin(store.accounts(&all_accounts));
+    let mut past = Box::pin(store.balance_at(&alice, Time::from_micros(i64::MAX)));
+    let mut hold = Box::pin(store.hold(&placed));
+    let mut holds = Box::pin(store.holds(&all_holds));
+    let mut record = Box::pin(store.record(&by_name));
+    let mut transactions = Box::pin(store.transactions(&all_transactions));
+    let mut head = Box::pin(store.head());
+    let mut changes = Box::pin(store.changes(Some(&alice)));
     let mut totals = Box::pin(store.totals(None));
-    assert!(poll_once(&mut totals).await.is_none());
+    for _ in 0..2 {
+        assert!(poll_once(&mut repeat).await.is_none(), "a repeat");
+        assert!(poll_once(&mut refusal).await.is_none(), "a refusal");
+        assert!(poll_once(&mut each).await.is_none(), "a row of requests");
+        assert!(poll_once(&mut all).await.is_none(), "a batch");
+        assert!(poll_once(&mut read).await.is_none(), "an account");
+        assert!(poll_once(&mut accounts).await.is_none(), "a listing of accounts");
+        assert!(poll_once(&mut past).await.is_none(), "a balance of the past");
+        assert!(poll_once(&mut hold).await.is_none(), "a hold");
+        assert!(poll_once(&mut holds).await.is_none(), "a listing of holds");
+        assert!(poll_once(&mut record).await.is_none(), "a record");
+        assert!(poll_once(&mut transactions).await.is_none(), "a listing of transactions");
+        assert!(poll_once(&mut head).await.is_none(), "the newest record");
+        assert!(poll_once(&mut changes).await.is_none(), "a feed");
+        assert!(poll_once(&mut totals).await.is_none(), "the totals");
+    }
 
     gate.open();
     assert!(!first.await.expect("it answers").expect("it is not refused").replayed);
@@ -261,6 +307,12 @@ async fn nothing_undurable_is_shown() {
     assert_eq!(read.account.balance.posted, 105);
     assert!(repeat.await.expect("it answers").expect("it is not refused").replayed);
     assert!(refusal.await.expect("it answers").is_err());
+    assert_eq!(past.await.expect("it answers").expect("it is there").balance.posted, 105);
+    assert!(record.await.expect("it answers").is_some());
+    assert!(second.await.expect("it answers").is_ok());
+    assert!(hold.await.expect("it answers").is_ok());
+    let page = transactions.await.expect("it answers").expect("it is not refused");
+    assert_eq!(page.records.len(), 2);
     assert_eq!(totals.await.expect("it answers")[0].1.accounts_posted, 105);
 }
 
