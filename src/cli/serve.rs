@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::SystemClock;
@@ -40,7 +41,7 @@ pub(super) async fn serve(
     if let Some(engine) = engine {
         tracing::info!(%address, version, database = %engine, "listening");
         let opening = connect(&engine);
-        return run(listener, opening, signals, settings.drain_timeout, std::future::pending())
+        return run(listener, opening, signals, settings.drain_timeout, CancellationToken::new())
             .await;
     }
     match &settings.data {
@@ -52,18 +53,18 @@ pub(super) async fn serve(
             );
             let store = MemoryStore::new(new_ledger(), VolatileJournal::default(), SystemClock);
             let opening = std::future::ready(Ok(Arc::new(store)));
-            run(listener, opening, signals, settings.drain_timeout, std::future::pending()).await
+            run(listener, opening, signals, settings.drain_timeout, CancellationToken::new()).await
         }
         Some(path) => {
             let journal = SqliteJournal::open(path, new_ledger(), settings.min_free_space.as_u64())
                 .map_err(|error| error.to_string())?;
             tracing::info!(%address, version, data = %path.display(), "listening");
-            let failed = journal.failed();
+            let failure = journal.failure();
             let opening = async {
                 let fail = |error| format!("{} can't be served: {error}", path.display());
                 recover(journal).await.map(Arc::new).map_err(fail)
             };
-            run(listener, opening, signals, settings.drain_timeout, failed).await
+            run(listener, opening, signals, settings.drain_timeout, failure).await
         }
     }
 }
@@ -127,16 +128,14 @@ async fn run(
     opening: impl Future<Output = Result<Arc<impl Store>, String>>,
     mut signals: Signals,
     drain_timeout: Duration,
-    failed: impl Future<Output = ()>,
+    failure: CancellationToken,
 ) -> Result<(), String> {
     // The shutdown hands the signals over to the deadline, so that a second one can cut it short.
     let (handover, taken_over) = oneshot::channel();
-    let mut store_failed = false;
     let shutdown = async {
         tokio::select! {
             signal = signals.next() => tracing::info!(signal, ?drain_timeout, "draining"),
-            () = failed => {
-                store_failed = true;
+            () = failure.cancelled() => {
                 tracing::error!(?drain_timeout, "the store has failed; draining");
             }
         }
@@ -157,7 +156,11 @@ async fn run(
         }
         Err(error) => return Err(error.to_string()),
     }
-    if store_failed { Err("the store has failed; see the log".to_owned()) } else { Ok(()) }
+    // It may have failed while the calls were ending, or at its own end.
+    if failure.is_cancelled() {
+        return Err("the store has failed; see the log".to_owned());
+    }
+    Ok(())
 }
 
 /// A number for a new ledger.

@@ -6,13 +6,13 @@
 
 mod announcer;
 mod archive;
+mod checkpoints;
 mod file;
 mod scan;
 mod writer;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -24,15 +24,13 @@ use crate::store::{Error, codec};
 
 use super::{Journal, Scanned};
 use announcer::Announcer;
+use checkpoints::Checkpointer;
 use file::Ownership;
 use writer::{Queue, Writer};
 
 pub use crate::store::chain::ChainHash;
 pub use archive::{Archive, Head};
 pub use file::OpenError;
-
-/// How many pages a checkpoint may leave over to be copied on the commit path: some milliseconds' worth.
-const LITTLE: i64 = 4096;
 
 /// Keeps records in an SQLite file.
 #[derive(Debug)]
@@ -45,7 +43,7 @@ pub struct SqliteJournal {
     failure: CancellationToken,
     /// Connections that nobody reads with at the moment.
     readers: Mutex<Vec<Connection>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Option<Threads>,
     #[allow(dead_code, reason = "it is held as long as the file is open")]
     ownership: Ownership,
 }
@@ -59,6 +57,7 @@ impl SqliteJournal {
     ///
     /// [`OpenError`] when the file is in use, is not the bank's, or can't be opened.
     pub fn open(path: &Path, new: LedgerId, min_free_bytes: u64) -> Result<Self, OpenError> {
+        let path = &file::resolve(path)?;
         let ownership = Ownership::take(path)?;
         let (connection, ledger_id) = file::open_to_write(path, new)?;
         let sqlite = |error| file::sqlite(path, error);
@@ -72,8 +71,7 @@ impl SqliteJournal {
         let queue = Arc::new(Queue::after(last));
         let announcer = Arc::new(Announcer::after(last));
         let failure = CancellationToken::new();
-        let (checkpoints, asked) = sync_channel(1);
-        let left_over = Arc::new(AtomicBool::new(false));
+        let (checkpointer, checkpoints) = Checkpointer::new(path)?;
         let writer = Writer {
             connection,
             queue: queue.clone(),
@@ -81,28 +79,26 @@ impl SqliteJournal {
             announcer: announcer.clone(),
             failure: failure.clone(),
             checkpoints,
-            left_over: left_over.clone(),
             path: path.to_owned(),
             min_free_bytes,
             bytes_since_checkpoint: 0,
             bytes_since_look: 0,
         };
-        let checkpointer = file::checkpointer(path).map_err(sqlite)?;
-        let threads = vec![
-            spawn("journal", move || writer.run()),
-            spawn("checkpoints", move || make_checkpoints(&checkpointer, &asked, &left_over)),
-        ];
+        writer.look_at_space();
+        let threads = Threads {
+            writer: spawn("journal", move || writer.run()),
+            checkpointer: spawn("checkpoints", move || checkpointer.run()),
+        };
         let readers = Mutex::default();
-        let path = path.to_owned();
         Ok(Self {
-            path,
+            path: path.to_owned(),
             ledger_id,
             opened_at: last,
             queue,
             announcer,
             failure,
             readers,
-            threads,
+            threads: Some(threads),
             ownership,
         })
     }
@@ -119,9 +115,11 @@ impl SqliteJournal {
         self.opened_at
     }
 
-    /// Waits until records can't be written any more.
-    pub fn failed(&self) -> impl Future<Output = ()> + use<> {
-        self.failure.clone().cancelled_owned()
+    /// Is cancelled when records can't be written any more; also by the end of the journal, when its last ones
+    /// can't.
+    #[must_use]
+    pub fn failure(&self) -> CancellationToken {
+        self.failure.clone()
     }
 
     fn with_reader<T>(
@@ -139,20 +137,17 @@ impl SqliteJournal {
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be started")
+#[derive(Debug)]
+struct Threads {
+    writer: JoinHandle<()>,
+    checkpointer: JoinHandle<File>,
 }
 
-/// Copies what was written from the WAL into the database, whenever it is asked to.
-fn make_checkpoints(connection: &Connection, asked: &Receiver<()>, left_over: &AtomicBool) {
-    while asked.recv().is_ok() {
-        match file::checkpoint(connection) {
-            // What is left was written meanwhile, unless somebody reads an old state, which keeps more.
-            Ok(left) => left_over.store(left <= LITTLE, Ordering::Release),
-            // The WAL holds it all the same; the next one tries again.
-            Err(error) => tracing::warn!(%error, "a checkpoint could not be made"),
-        }
-    }
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> JoinHandle<T> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread can be started")
 }
 
 impl Journal for SqliteJournal {
@@ -215,11 +210,11 @@ impl Drop for SqliteJournal {
     fn drop(&mut self) {
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.queue.close();
-        // The writer ends first; then nobody asks for checkpoints any more.
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the journal has ended by a panic");
-            }
+        let Some(Threads { writer, checkpointer }) = self.threads.take() else { return };
+        // The writer ends first; then nobody asks for checkpoints any more. What the second one gives back is
+        // closed when no connection is left.
+        if writer.join().is_err() | checkpointer.join().is_err() {
+            tracing::error!("a thread of the journal has ended by a panic");
         }
     }
 }

@@ -99,14 +99,9 @@ impl Archive {
         }
         let part = beside(to, ".part");
         let io = |error| OpenError::Io { path: to.to_owned(), error };
-        match std::fs::remove_file(&part) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
+        file::remove_if_there(&part).map_err(io)?;
         self.copy_pages(&part).map_err(|error| file::sqlite(to, error))?;
-        std::fs::File::open(&part).and_then(|file| file.sync_all()).map_err(io)?;
-        std::fs::rename(&part, to).map_err(io)?;
-        file::sync_folder_of(to).map_err(io)
+        file::put_in_place(&part, to).map_err(io)
     }
 
     fn copy_pages(&self, to: &Path) -> rusqlite::Result<()> {

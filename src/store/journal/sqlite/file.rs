@@ -7,10 +7,12 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::ledger::{LedgerId, Sequence};
 use crate::store::Error;
@@ -59,7 +61,7 @@ pub enum OpenError {
     Missing(PathBuf),
     /// Its WAL can't be moved into it yet.
     #[error(
-        "{} can't be opened while another process reads what it was before the last bank ended: \
+        "{} can't be opened while another process has it open, since the last bank did not end well: \
          end that process, or try again when it is done",
         .0.display()
     )]
@@ -157,7 +159,10 @@ pub(super) fn open_to_write(
     new: LedgerId,
 ) -> Result<(Connection, LedgerId), OpenError> {
     let sqlite = |error| sqlite(path, error);
-    let is_new = check_length(path)?;
+    if is_missing(path)? {
+        make(path, new)?;
+    }
+    settle_wal(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -178,38 +183,111 @@ pub(super) fn open_to_write(
     // Checkpoints are made on another connection, off the commit path.
     connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(sqlite)?;
     migrate(&mut connection, new).map_err(sqlite)?;
-    settle_wal(&connection, path)?;
-    if is_new {
-        sync_folder_of(path).map_err(|error| OpenError::Io { path: path.to_owned(), error })?;
-    }
     let ledger_id = read_ledger_id(&connection, path)?;
     Ok((connection, ledger_id))
 }
 
 /// Moves what an earlier process has left in the WAL into the file, synced. That it can be read does not
-/// mean that it is on the disk: the process may have been killed before its sync, or its sync may have
-/// failed, after which the system's cache shows what the disk does not have.
-fn settle_wal(connection: &Connection, path: &Path) -> Result<(), OpenError> {
-    let is_pinned = connection
-        .query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get::<_, bool>(0))
-        .map_err(|error| sqlite(path, error))?;
-    if is_pinned { Err(OpenError::Pinned(path.to_owned())) } else { Ok(()) }
+/// mean that it is on the disk: the process may have been killed before its sync, or a sync may have failed,
+/// of the WAL or of the file, after which the system's cache shows what the disk does not have. Nobody else
+/// may have the file open: what was copied before is known to them, and would not be copied again.
+fn settle_wal(path: &Path) -> Result<(), OpenError> {
+    if length(&beside(path, "-wal"))?.is_none_or(|length| length == 0) {
+        return Ok(());
+    }
+    let sqlite = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            OpenError::Pinned(path.to_owned())
+        }
+        _ => sqlite(path, error),
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(sqlite)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(sqlite)?;
+    // The WAL of a file of somebody else stays as it is.
+    keep_wal(&connection).map_err(sqlite)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(sqlite)?;
+    check_identity(&connection, path)?;
+    let is_busy = connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0))
+        .map_err(sqlite)?;
+    if is_busy { Err(OpenError::Pinned(path.to_owned())) } else { Ok(()) }
+}
+
+/// Leaves the WAL as it is when a connection closes.
+pub(super) fn keep_wal(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(|_| ())
+}
+
+/// The file that a path leads to, by which it is known from here on: SQLite follows links as well, and what
+/// belongs to a file lies beside it.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+    let io = |error| OpenError::Io { path: path.to_owned(), error };
+    match path.canonicalize() {
+        // By another name it would have another WAL.
+        Ok(file) if std::fs::metadata(&file).map_err(io)?.nlink() > 1 => {
+            let error = std::io::Error::other("it has a second name (a hard link)");
+            Err(io(error))
+        }
+        Ok(file) => Ok(file),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !path.is_symlink() => {
+            Ok(path.to_owned())
+        }
+        Err(error) => Err(io(error)),
+    }
+}
+
+/// The length of a file; none when it is not there.
+fn length(path: &Path) -> Result<Option<u64>, OpenError> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.len())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(OpenError::Io { path: path.to_owned(), error }),
+    }
+}
+
+/// Makes the file of a new ledger. It has its name only once it is whole, so that an empty one is never the
+/// beginning of a bank.
+fn make(path: &Path, ledger: LedgerId) -> Result<(), OpenError> {
+    let part = beside(path, ".part");
+    let io = |error| OpenError::Io { path: path.to_owned(), error };
+    remove_if_there(&part).map_err(io)?;
+    remove_if_there(&beside(&part, "-journal")).map_err(io)?;
+    let sqlite = |error| sqlite(path, error);
+    let mut connection = Connection::open(&part).map_err(sqlite)?;
+    migrate(&mut connection, ledger).map_err(sqlite)?;
+    connection.close().map_err(|(_, error)| sqlite(error))?;
+    put_in_place(&part, path).map_err(io)
+}
+
+/// Removes a file, if there is one of that name.
+pub(super) fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a whole file its name, durably.
+pub(super) fn put_in_place(part: &Path, path: &Path) -> std::io::Result<()> {
+    File::open(part)?.sync_all()?;
+    std::fs::rename(part, path)?;
+    // A new name is not there for certain before its folder is synced.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Whether the file is still to be made. SQLite takes a file that is cut down to less than its header for a
 /// new one, and would throw the WAL of such a file away.
-fn check_length(path: &Path) -> Result<bool, OpenError> {
-    let length = |path: &Path| match std::fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.len()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(OpenError::Io { path: path.to_owned(), error }),
-    };
+fn is_missing(path: &Path) -> Result<bool, OpenError> {
     let damaged =
         |cause: &str| Err(OpenError::Damaged { path: path.to_owned(), cause: cause.to_owned() });
     match (length(path)?, length(&beside(path, "-wal"))?) {
-        (0, 0) => Ok(true),
-        (0, _) => damaged("its WAL is there, and it is not"),
-        (1..MIN_LENGTH, _) => damaged("it is shorter than its header"),
+        (None, None | Some(0)) => Ok(true),
+        (None, Some(_)) => damaged("its WAL is there, and it is not"),
+        (Some(0), _) => damaged("it is empty; remove it if a new bank is meant"),
+        (Some(1..MIN_LENGTH), _) => damaged("it is shorter than its header"),
         _ => Ok(false),
     }
 }
@@ -326,12 +404,6 @@ fn read_ledger_id(connection: &Connection, path: &Path) -> Result<LedgerId, Open
     Ok(LedgerId::new(number.cast_unsigned()))
 }
 
-/// A new file is not there for certain before its folder is synced.
-pub(super) fn sync_folder_of(path: &Path) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-}
-
 /// What it means that a record can't be read: it is damaged, or the system has failed to read it.
 pub(super) fn unread(sequence: Sequence, error: &rusqlite::Error) -> Error {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
@@ -343,7 +415,6 @@ pub(super) fn unread(sequence: Sequence, error: &rusqlite::Error) -> Error {
 }
 
 pub(super) fn sqlite(path: &Path, error: rusqlite::Error) -> OpenError {
-    use rusqlite::ErrorCode;
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::Foreign(path),

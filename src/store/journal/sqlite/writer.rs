@@ -6,8 +6,6 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,13 +18,15 @@ use crate::store::chain::ChainHash;
 use crate::store::{Error, codec};
 
 use super::announcer::Announcer;
-use super::file;
+use super::checkpoints::{self, Checkpoints, Failure};
 
 /// How many records one transaction takes, at the most: beyond some thousands a sync costs next to
 /// nothing a record, and those who wait first should not wait for those who came last.
 const GROUP: usize = 8192;
 /// How many bytes are written between checkpoints, about.
 const CHECKPOINT_BYTES: u64 = 16 << 20;
+/// How many pages a checkpoint may leave over to be copied and synced on the commit path: 16 MiB.
+const LITTLE: i64 = 4096;
 /// How many bytes of records may wait to be written. A disk that stalls would else be told by the memory
 /// running out.
 const QUEUE_BYTES: usize = 64 << 20;
@@ -142,10 +142,7 @@ pub(super) struct Writer {
     pub(super) announcer: Arc<Announcer>,
     /// Cancelled when writing has failed.
     pub(super) failure: CancellationToken,
-    /// Asks for a checkpoint.
-    pub(super) checkpoints: SyncSender<()>,
-    /// Says that one was made.
-    pub(super) left_over: Arc<AtomicBool>,
+    pub(super) checkpoints: Checkpoints,
     pub(super) path: PathBuf,
     pub(super) min_free_bytes: u64,
     pub(super) bytes_since_checkpoint: u64,
@@ -155,39 +152,36 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes until the queue is closed, or writing fails.
     pub(super) fn run(mut self) {
-        let mut looked_at = None;
+        if let Err(error) = self.write() {
+            tracing::error!(
+                %error,
+                "records can't be written; nothing more is taken until a new start"
+            );
+            checkpoints::keep_wal(&self.connection);
+            self.announcer.fail();
+            self.failure.cancel();
+        }
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        let mut looked_at = Instant::now();
         while let Some((first, group)) = self.queue.next_group(SPACE_INTERVAL) {
             if !group.is_empty() {
-                match self.commit(first, &group) {
-                    Ok(last) => {
-                        self.queue.forget(group.len());
-                        self.announcer.announce(last);
-                    }
-                    Err(error) => {
-                        tracing::error!(
-                            %error,
-                            first = first.number(),
-                            count = group.len(),
-                            "records can't be written; nothing more is taken until a new start"
-                        );
-                        self.announcer.fail();
-                        self.failure.cancel();
-                        return;
-                    }
-                }
+                let last = self.commit(first, &group)?;
+                self.queue.forget(group.len());
+                self.announcer.announce(last);
                 self.ask_for_checkpoint();
-                self.finish_checkpoint();
             }
+            self.finish_checkpoint()?;
             // A fast writer could use up all that must be kept free between two looks.
             let has_written_much = self.bytes_since_look > self.min_free_bytes / 16;
-            if has_written_much
-                || looked_at.is_none_or(|at: Instant| at.elapsed() >= SPACE_INTERVAL)
-            {
-                looked_at = Some(Instant::now());
+            if has_written_much || looked_at.elapsed() >= SPACE_INTERVAL {
+                looked_at = Instant::now();
                 self.bytes_since_look = 0;
                 self.look_at_space();
             }
         }
+        Ok(())
     }
 
     /// Begins a transaction. Nobody else should write to the file; who does so all the same is waited for,
@@ -241,28 +235,25 @@ impl Writer {
     }
 
     fn ask_for_checkpoint(&mut self) {
-        if self.bytes_since_checkpoint < CHECKPOINT_BYTES {
-            return;
-        }
-        match self.checkpoints.try_send(()) {
-            Ok(()) => self.bytes_since_checkpoint = 0,
-            // One is being made.
-            Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        // One may be under way.
+        if self.bytes_since_checkpoint >= CHECKPOINT_BYTES && self.checkpoints.ask() {
+            self.bytes_since_checkpoint = 0;
         }
     }
 
     /// Most of a checkpoint is made by another thread. What was written meanwhile is left over, and the
     /// WAL would grow on behind it for ever, so that little rest is copied here, where nothing is written
     /// meanwhile: then the WAL begins anew.
-    fn finish_checkpoint(&self) {
-        if self.left_over.swap(false, Ordering::AcqRel)
-            && let Err(error) = file::checkpoint(&self.connection)
-        {
-            tracing::warn!(%error, "a checkpoint could not be finished");
+    fn finish_checkpoint(&self) -> Result<(), Failure> {
+        match self.checkpoints.outcome()? {
+            // What is left was written meanwhile, unless somebody reads an old state, which keeps more.
+            Some(left) if left <= LITTLE => checkpoints::finish(&self.connection),
+            Some(_) | None => Ok(()),
         }
     }
 
-    fn look_at_space(&self) {
+    /// Sees whether there is room for more.
+    pub(super) fn look_at_space(&self) {
         let free = match free_bytes(&self.path) {
             Ok(free) => free,
             Err(error) => {
