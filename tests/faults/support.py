@@ -1,0 +1,81 @@
+"""A bank as a process, and a client's own book of what it was told."""
+
+import atexit
+import contextlib
+import json
+import os
+import pathlib
+import re
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+
+EXIT_FAILED, EXIT_UNAVAILABLE, EXIT_OVER_LIMIT = 1, 4, 6
+# A limit only so that a hang fails instead of hanging.
+PATIENCE = 60
+
+bank = os.path.abspath(sys.argv[1])
+environment = {name: value for name, value in os.environ.items() if not name.startswith("BANK_")}
+
+
+class Server:
+    def __init__(self, data, *arguments, under=(), settings=None):
+        command = [*under, bank, "serve", "--listen", "127.0.0.1:0", "--data", data, *arguments]
+        command += ["--drain-timeout", "2s", "--log-level", "bank::cli=info,error"]
+        all_settings = {**environment, **(settings or {})}
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=all_settings)
+        # Nothing is left running when a check fails.
+        atexit.register(self.process.kill)
+        self.log = []
+        while True:
+            line = self.process.stderr.readline()
+            assert line, f"it has ended: {self.log}"
+            self.log.append(line)
+            if match := re.search(r"127\.0\.0\.1:\d+", line):
+                self.endpoint = f"http://{match[0]}"
+                return
+
+    def run(self, *arguments, timeout="10s"):
+        command = [bank, *arguments, "--endpoint", self.endpoint, "--timeout", timeout]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+
+    def ask(self, *arguments):
+        done = self.run(*arguments, "-o", "json")
+        assert done.returncode == 0, f"{arguments}: {done.stderr}"
+        return json.loads(done.stdout)
+
+    def watch(self):
+        """Somebody who watches what happens, and has begun to."""
+        command = [bank, "watch", "-o", "ndjson", "--endpoint", self.endpoint, "--timeout", "1s"]
+        watch = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        atexit.register(watch.kill)
+        self.ask("account", "create", "bob", "--currency", "USD")
+        while not select.select([watch.stdout], [], [], 0)[0]:
+            self.ask("deposit", "bob", "0.01", "USD")
+        return watch
+
+    def has_failed(self):
+        """Waits until it ends by itself, which it must with a code that says that it failed."""
+        _, rest = self.process.communicate(timeout=PATIENCE)
+        self.log.append(rest)
+        assert self.process.returncode == EXIT_FAILED, (self.process.returncode, self.log)
+
+    def end(self):
+        self.process.terminate()
+        _, rest = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0, rest
+
+
+@contextlib.contextmanager
+def folder():
+    path = tempfile.mkdtemp(prefix="bank-faults-")
+    try:
+        yield pathlib.Path(path)
+    finally:
+        shutil.rmtree(path)
+
+
+def summary(output):
+    return json.loads(output.strip().splitlines()[-1])
