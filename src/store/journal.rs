@@ -13,8 +13,9 @@ use crate::ledger::{Record, Sequence};
 
 use super::Error;
 
+pub use super::chain::{ChainHash, Head};
 pub use super::codec::PlainPosting;
-pub use sqlite::{Archive, ChainHash, Head, OpenError, SqliteJournal};
+pub use sqlite::{Archive, OpenError, SqliteJournal};
 pub use volatile::VolatileJournal;
 
 /// A record that a scan has come to.

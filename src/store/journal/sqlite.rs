@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{LedgerId, Record, Sequence};
+use crate::store::chain::ChainHash;
 use crate::store::{Error, codec};
 
 use super::{Journal, Scanned};
@@ -28,8 +29,7 @@ use checkpoints::Checkpointer;
 use file::Ownership;
 use writer::{Queue, Writer};
 
-pub use crate::store::chain::ChainHash;
-pub use archive::{Archive, Head};
+pub use archive::Archive;
 pub use file::OpenError;
 
 /// Keeps records in an SQLite file.

@@ -7,20 +7,11 @@ use rusqlite::backup::{Backup, StepResult};
 
 use crate::ledger::{LedgerId, Record, Sequence};
 use crate::store::Error;
-use crate::store::chain::ChainHash;
+use crate::store::chain::Head;
 use crate::store::journal::Scanned;
 
 use super::file::{self, OpenError, beside};
 use super::scan::{self, Depth};
-
-/// The place and the hash of a record, which stand for it and all before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The record; 0 when there is none.
-    pub sequence: Sequence,
-    /// Its hash.
-    pub hash: ChainHash,
-}
 
 /// A file of the bank.
 #[derive(Debug)]

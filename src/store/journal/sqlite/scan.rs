@@ -11,11 +11,10 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use crate::ledger::{LedgerId, Sequence};
-use crate::store::chain::ChainHash;
+use crate::store::chain::{ChainHash, Head, Link, Walk};
 use crate::store::journal::Scanned;
 use crate::store::{Error, codec};
 
-use super::archive::Head;
 use super::file;
 
 /// How many records are handed on at once.
@@ -40,10 +39,8 @@ struct Chunk {
 }
 
 struct Row {
-    number: i64,
     record: Range<usize>,
-    hash: ChainHash,
-    checksum: i64,
+    link: Link,
 }
 
 /// What the file says is its newest record, and its hash.
@@ -70,7 +67,7 @@ pub(super) fn records(
     let (send_decoded, decoded) = sync_channel::<Vec<Scanned>>(WAITING);
     thread::scope(|scope| {
         let reading = scope.spawn(move || read(&connection, ledger_id, &send_raw));
-        let walking = scope.spawn(move || Walk::along(ledger_id, depth, &raw, &send_decoded));
+        let walking = scope.spawn(move || walk(ledger_id, depth, &raw, &send_decoded));
         for record in decoded.into_iter().flatten() {
             // The other two end when nobody takes their chunks any more.
             each(record)?;
@@ -86,10 +83,6 @@ fn join<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn damaged(sequence: Sequence, cause: impl std::fmt::Display) -> Error {
-    Error::Damaged { sequence, cause: cause.to_string() }
-}
-
 /// Reads all rows, and then the head of the same moment.
 fn read(connection: &Connection, ledger_id: LedgerId, send: &SyncSender<Raw>) -> Result<(), Error> {
     let mut last = Sequence::default();
@@ -102,11 +95,12 @@ fn read(connection: &Connection, ledger_id: LedgerId, send: &SyncSender<Raw>) ->
         let mut chunk = Chunk::default();
         while let Some(row) = rows.next()? {
             let record = row.get_ref(1)?.as_blob()?;
-            let (number, hash, checksum) = (row.get(0)?, ChainHash::of(record), row.get(2)?);
+            let (number, checksum) = (row.get(0)?, row.get(2)?);
+            let link = Link { number, hash: ChainHash::of(record), checksum };
             let start = chunk.bytes.len();
             chunk.bytes.extend_from_slice(record);
             let record = start..chunk.bytes.len();
-            chunk.rows.push(Row { number, record, hash, checksum });
+            chunk.rows.push(Row { record, link });
             last = last.next();
             if chunk.rows.len() == CHUNK {
                 // The next one will be about as large.
@@ -129,89 +123,39 @@ fn read(connection: &Connection, ledger_id: LedgerId, send: &SyncSender<Raw>) ->
     read().map_err(|error| file::unread(last.next(), &error))
 }
 
-/// A walk along the chain.
-struct Walk {
+/// Goes along the chain, and hands on what is wanted of each record.
+fn walk(
+    ledger_id: LedgerId,
     depth: Depth,
-    last: Sequence,
-    hash: ChainHash,
-}
-
-impl Walk {
-    fn along(
-        ledger_id: LedgerId,
-        depth: Depth,
-        raw: &Receiver<Raw>,
-        send: &SyncSender<Vec<Scanned>>,
-    ) -> Result<Head, Error> {
-        let mut walk =
-            Self { depth, last: Sequence::default(), hash: ChainHash::before_all(ledger_id) };
-        for raw in raw {
-            let chunk = match raw {
-                Raw::Chunk(chunk) => chunk,
-                Raw::Head(head) => return walk.end(head),
-            };
-            let mut records = Vec::with_capacity(chunk.rows.len());
-            let bytes = Bytes::from(chunk.bytes);
-            let mut take = |row: &Row| {
-                records.push(walk.step(row, &bytes.slice(row.record.clone()))?);
-                Ok(())
-            };
-            let taken: Result<(), Error> = chunk.rows.iter().try_for_each(&mut take);
-            // What came before the damage is handed on all the same.
-            if send.send(records).is_err() {
-                break;
-            }
-            taken?;
+    raw: &Receiver<Raw>,
+    send: &SyncSender<Vec<Scanned>>,
+) -> Result<Head, Error> {
+    let noted = match depth {
+        Depth::Books => None,
+        Depth::Whole { noted } => noted,
+    };
+    let mut walk = Walk::new(ledger_id, noted);
+    for raw in raw {
+        let chunk = match raw {
+            Raw::Chunk(chunk) => chunk,
+            Raw::Head((head, hash)) => return walk.end(head, hash),
+        };
+        let mut records = Vec::with_capacity(chunk.rows.len());
+        let bytes = Bytes::from(chunk.bytes);
+        let mut take = |row: &Row| {
+            let record = bytes.slice(row.record.clone());
+            records.push(walk.step(row.link, || decode(&record, depth))?);
+            Ok(())
+        };
+        let taken: Result<(), Error> = chunk.rows.iter().try_for_each(&mut take);
+        // What came before the damage is handed on all the same.
+        if send.send(records).is_err() {
+            break;
         }
-        // The reader has failed and says so itself, or nobody wants to know.
-        Ok(Head { sequence: walk.last, hash: walk.hash })
+        taken?;
     }
-
-    fn step(&mut self, row: &Row, bytes: &Bytes) -> Result<Scanned, Error> {
-        let sequence = self.last.next();
-        if row.number != sequence.number().cast_signed() {
-            return Err(damaged(sequence, "it is not there"));
-        }
-        let (found, scanned, previous_hash) =
-            decode(bytes, self.depth).map_err(|it| damaged(sequence, it))?;
-        if found != sequence {
-            return Err(damaged(sequence, "another record stands in its place"));
-        }
-        if previous_hash != self.hash.as_bytes()[..] {
-            return Err(damaged(sequence, "it does not fit the record before it"));
-        }
-        self.hash = row.hash;
-        if self.hash.checksum() != row.checksum {
-            return Err(damaged(sequence, "it does not match its checksum"));
-        }
-        if let Depth::Whole { noted: Some(noted) } = self.depth
-            && noted.sequence == sequence
-            && noted.hash != self.hash
-        {
-            return Err(damaged(sequence, "its hash is not the one that was noted down"));
-        }
-        self.last = sequence;
-        Ok(scanned)
-    }
-
-    fn end(self, (head, hash): FileHead) -> Result<Head, Error> {
-        if head > self.last {
-            return Err(damaged(self.last.next(), "it is not there"));
-        }
-        if (head, hash) != (self.last, Some(self.hash)) {
-            let cause = "it is not the newest record that the file says it is";
-            return Err(damaged(self.last, cause));
-        }
-        if let Depth::Whole { noted: Some(noted) } = self.depth
-            && noted.sequence > self.last
-        {
-            return Err(damaged(
-                self.last.next(),
-                "it is not there, and a later one was noted down",
-            ));
-        }
-        Ok(Head { sequence: self.last, hash: self.hash })
-    }
+    // The reader has failed and says so itself, or nobody wants to know.
+    Ok(walk.head())
 }
 
 fn decode(bytes: &Bytes, depth: Depth) -> Result<(Sequence, Scanned, Bytes), codec::DecodeError> {
