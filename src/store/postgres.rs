@@ -9,6 +9,7 @@
 mod engine;
 mod group;
 mod keeper;
+mod numbers;
 mod reads;
 mod rows;
 mod schema;

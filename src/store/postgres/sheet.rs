@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::engine::{Session, Sql, Trouble};
+use super::numbers::Numbers;
 use super::rows::{self, Failure, column, wide};
 use super::wanted::Wanted;
 use crate::clock::Clock;
@@ -103,7 +104,7 @@ pub(super) struct Papers {
     /// The hash that the next record bears.
     pub(super) hash: ChainHash,
     /// The numbers of the accounts that there are.
-    pub(super) numbers: HashMap<AccountId, i64>,
+    pub(super) numbers: Numbers,
     /// How much was moved back of transactions, before this group.
     pub(super) reversed: HashMap<Sequence, i64>,
     repeats: HashMap<RequestId, Record>,
@@ -228,7 +229,7 @@ impl Sheet {
             seen_time,
             papers: Papers {
                 hash,
-                numbers: HashMap::new(),
+                numbers: Numbers::default(),
                 reversed: HashMap::new(),
                 repeats: HashMap::new(),
                 originals: HashMap::new(),
@@ -295,7 +296,7 @@ impl Sheet {
         for row in rows {
             let account = rows::account(row)?;
             let number: i64 = column(row, "number")?;
-            if self.papers.numbers.insert(account.id.clone(), number).is_some() {
+            if !self.papers.numbers.insert(account.id.clone(), number) {
                 // It was wanted by its name and by a hold or a transaction.
                 continue;
             }
@@ -317,7 +318,7 @@ impl Sheet {
             let hold = rows::hold(row)?;
             let number = self.papers.numbers.get(&hold.account_id);
             if rows::is_counted(row, &hold)?
-                && let Some(one) = number.and_then(|number| reserved.get_mut(number))
+                && let Some(one) = number.and_then(|number| reserved.get_mut(&number))
             {
                 one.left -= i128::from(hold.amount.amount.minor_units());
             }

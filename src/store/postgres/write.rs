@@ -6,6 +6,7 @@ use futures_util::future::{BoxFuture, try_join_all};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::engine::{Session, Sql, Trouble};
+use super::numbers::Numbers;
 use super::sheet::Sheet;
 use crate::ledger::{Account, AccountId, Change, Currency, Hold};
 use crate::store::codec;
@@ -162,8 +163,8 @@ fn statements(sheet: &Sheet) -> Result<Vec<Statement>, Trouble> {
         records.time.push(record.time.micros());
         records.request_id.push(record.request.id.as_ref().map(|id| id.as_str().to_owned()));
         records.kind.push(movement.map(|movement| small(codec::number_of_type(movement.kind))));
-        records.debit.push(movement.map(|movement| found.number(&movement.from)).transpose()?);
-        records.credit.push(movement.map(|movement| found.number(&movement.to)).transpose()?);
+        records.debit.push(movement.map(|movement| found.numbers.of(&movement.from)).transpose()?);
+        records.credit.push(movement.map(|movement| found.numbers.of(&movement.to)).transpose()?);
         records.stored.push(new.stored.clone());
         records.checksum.push(new.hash.checksum());
     }
@@ -227,7 +228,7 @@ struct RecordRows {
 /// What the new records are about.
 #[derive(Default)]
 struct Found<'a> {
-    numbers: std::collections::HashMap<AccountId, i64>,
+    numbers: Numbers,
     opened: BTreeSet<AccountId>,
     /// The accounts that were changed, and how far below zero they may be for it.
     changed: BTreeMap<AccountId, i64>,
@@ -240,13 +241,7 @@ impl<'a> Found<'a> {
     fn note(&mut self, change: &'a Change, sequence: i64) {
         match change {
             Change::AccountOpened { account, .. } => {
-                let external = AccountId::external(&account.currency);
-                if !self.numbers.contains_key(&external) {
-                    self.numbers.insert(external.clone(), -sequence);
-                    self.opened.insert(external);
-                }
-                self.numbers.insert(account.id.clone(), sequence);
-                self.opened.insert(account.id.clone());
+                self.opened.extend(self.numbers.open(account, sequence));
             }
             Change::AccountChanged { account } => {
                 self.changed.insert(account.id.clone(), account.balance.available().min(0));
@@ -279,11 +274,6 @@ impl<'a> Found<'a> {
         // What is held before and after a group fits, so its difference does.
         *difference = difference.wrapping_add(amount);
     }
-
-    fn number(&self, id: &AccountId) -> Result<i64, Trouble> {
-        let number = self.numbers.get(id).copied();
-        number.ok_or_else(|| Trouble::Broken(format!("account {id} was not loaded")))
-    }
 }
 
 fn new_accounts<'a>(
@@ -298,7 +288,7 @@ fn new_accounts<'a>(
     let (mut floors, mut details) = (vec![], vec![]);
     for id in &found.opened {
         let account = account(id)?;
-        numbers.push(found.number(id)?);
+        numbers.push(found.numbers.of(id)?);
         ids.push(id.to_string());
         currencies.push(account.currency.to_string());
         states.push(small(codec::number_of_account_state(account.state)));
@@ -339,7 +329,7 @@ fn changed_accounts<'a>(
     let (mut floors, mut details) = (vec![], vec![]);
     for (id, floor) in changed {
         let account = account(id)?;
-        numbers.push(found.number(id)?);
+        numbers.push(found.numbers.of(id)?);
         states.push(small(codec::number_of_account_state(account.state)));
         limits.push(account.balance.overdraft_limit.minor_units());
         floors.push(*floor);
@@ -368,7 +358,7 @@ fn balances<'a>(
     let (mut numbers, mut posted, mut versions, mut held) = (vec![], vec![], vec![], vec![]);
     for (id, difference) in moved {
         let balance = account(id)?.balance;
-        numbers.push(found.number(id)?);
+        numbers.push(found.numbers.of(id)?);
         posted.push(balance.posted);
         versions.push(balance.version.cast_signed());
         held.push(*difference);
@@ -384,8 +374,8 @@ fn new_holds(found: &Found<'_>) -> Result<Option<Statement>, Trouble> {
     for (sequence, (hold, _)) in found.holds.iter().filter(|(_, (_, is_new))| *is_new) {
         let movement = hold.movement(hold.amount.amount);
         placed.push(*sequence);
-        debits.push(found.number(&movement.from)?);
-        credits.push(found.number(&movement.to)?);
+        debits.push(found.numbers.of(&movement.from)?);
+        credits.push(found.numbers.of(&movement.to)?);
         amounts.push(hold.amount.amount.minor_units());
         expiries.push(hold.expire_time.micros());
         states.push(small(codec::number_of_hold_state(hold)));

@@ -1,0 +1,40 @@
+//! The numbers by which the tables name accounts: that of the record that opened it, and for the outside
+//! world of a currency, that of the first account's with its sign turned.
+
+use std::collections::HashMap;
+
+use super::engine::Trouble;
+use crate::ledger::{Account, AccountId};
+
+/// The numbers of accounts, as far as they are known here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers(HashMap<AccountId, i64>);
+
+impl Numbers {
+    /// Notes the number of an account: whether it wasn't known yet.
+    pub(super) fn insert(&mut self, id: AccountId, number: i64) -> bool {
+        self.0.insert(id, number).is_none()
+    }
+
+    /// Numbers an account that a record opens, and the outside world with the first account of its
+    /// currency: those that are new.
+    pub(super) fn open(&mut self, account: &Account, sequence: i64) -> Vec<AccountId> {
+        let mut opened = vec![account.id.clone()];
+        self.insert(account.id.clone(), sequence);
+        let external = AccountId::external(&account.currency);
+        if !self.0.contains_key(&external) {
+            self.insert(external.clone(), -sequence);
+            opened.push(external);
+        }
+        opened
+    }
+
+    pub(super) fn get(&self, id: &AccountId) -> Option<i64> {
+        self.0.get(id).copied()
+    }
+
+    /// The number of an account that must be known.
+    pub(super) fn of(&self, id: &AccountId) -> Result<i64, Trouble> {
+        self.get(id).ok_or_else(|| Trouble::Broken(format!("account {id} was not loaded")))
+    }
+}
