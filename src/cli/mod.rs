@@ -56,9 +56,9 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Watch(call) => watch::watch(call).await,
         Command::Import(call) => import::import(call).await,
         Command::Export(call) => export::export(call).await,
-        Command::Verify(what) => upkeep::verify(&what),
+        Command::Verify(what) => upkeep::verify(&what).await,
         Command::Backup(what) => upkeep::backup(&what),
-        Command::Head(what) => upkeep::head(&what),
+        Command::Head(what) => upkeep::head(&what).await,
         Command::Migrate(what) => upkeep::migrate(&what).await,
         Command::Completions(what) => completions(&what),
     }

@@ -1,6 +1,7 @@
-//! `bank verify`, `backup` and `head`: what operators do with a file.
+//! `bank verify`, `backup`, `head` and `migrate`: what operators do with a file or a database.
 
-use std::path::Path;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -8,10 +9,10 @@ use serde::Serialize;
 use super::Failure;
 use super::output::{self, Output};
 use super::serve::new_ledger;
-use crate::config::{Backup, Form, HeadOf, Migrate, Verify};
-use crate::ledger::Audit;
+use crate::config::{Backup, BooksIn, Form, HeadOf, Migrate, Verify};
+use crate::ledger::{Audit, LedgerId, Sequence};
 use crate::store::journal::{Archive, Head, OpenError};
-use crate::store::{self, Error};
+use crate::store::{self, DatabaseArchive, EngineSettings, Error};
 
 /// How many records are looked into between two looks of the progress bar.
 const STEP: u64 = 4096;
@@ -32,23 +33,62 @@ impl From<OpenError> for Failure {
     }
 }
 
-pub(super) fn verify(what: &Verify) -> Result<(), Failure> {
-    let archive = Archive::open(&what.file)?;
-    let (head, transactions) = check(&archive, &what.file, what.head)?;
-    tell(what.output, &archive, head, Some(transactions))
+/// Books that are looked at, and what they are called.
+enum Books {
+    File(Archive, PathBuf),
+    Database(Box<DatabaseArchive>, Box<EngineSettings>),
+}
+
+impl Books {
+    async fn open(what: &BooksIn) -> Result<Self, Failure> {
+        if let Some(path) = &what.file {
+            return Ok(Self::File(Archive::open(path)?, path.clone()));
+        }
+        let engine = what.database.engine().map_err(Failure::Misused)?;
+        let engine = engine.ok_or_else(|| {
+            let text = "give a FILE, --database-url or --database-url-file";
+            Failure::Misused(text.to_owned())
+        })?;
+        let archive = DatabaseArchive::open(&engine).await;
+        let archive = archive.map_err(|error| wrong(&engine, &error))?;
+        Ok(Self::Database(Box::new(archive), Box::new(engine)))
+    }
+}
+
+fn wrong(books: &dyn Display, error: &dyn Display) -> Failure {
+    Failure::Failed(format!("{books}: {error}"))
+}
+
+pub(super) async fn verify(what: &Verify) -> Result<(), Failure> {
+    let (ledger_id, head, transactions) = match Books::open(&what.books).await? {
+        Books::File(archive, path) => {
+            let (head, transactions) = check_file(&archive, &path, what.head)?;
+            (archive.ledger_id(), head, transactions)
+        }
+        Books::Database(archive, engine) => {
+            let (head, transactions) = check_database(&archive, &engine, what.head).await?;
+            (archive.ledger_id(), head, transactions)
+        }
+    };
+    tell(what.output, ledger_id, head, Some(transactions))
 }
 
 pub(super) fn backup(what: &Backup) -> Result<(), Failure> {
     Archive::open(&what.file)?.copy(&what.to)?;
     let copy = Archive::open(&what.to)?;
-    let (head, transactions) = check(&copy, &what.to, None)?;
-    tell(what.output, &copy, head, Some(transactions))
+    let (head, transactions) = check_file(&copy, &what.to, None)?;
+    tell(what.output, copy.ledger_id(), head, Some(transactions))
 }
 
-pub(super) fn head(what: &HeadOf) -> Result<(), Failure> {
-    let archive = Archive::open(&what.file)?;
-    let head = archive.head()?;
-    tell(what.output, &archive, head, None)
+pub(super) async fn head(what: &HeadOf) -> Result<(), Failure> {
+    let (ledger_id, head) = match Books::open(&what.books).await? {
+        Books::File(archive, _) => (archive.ledger_id(), archive.head()?),
+        Books::Database(archive, engine) => {
+            let head = archive.head().await.map_err(|error| wrong(&engine, &error))?;
+            (archive.ledger_id(), head)
+        }
+    };
+    tell(what.output, ledger_id, head, None)
 }
 
 pub(super) async fn migrate(what: &Migrate) -> Result<(), Failure> {
@@ -69,37 +109,61 @@ pub(super) async fn migrate(what: &Migrate) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Looks into every record: the newest one, and how many transactions there are.
-fn check(archive: &Archive, path: &Path, noted: Option<Head>) -> Result<(Head, u64), Failure> {
-    let all = archive.head()?.sequence.number();
+/// Tells on standard error how far a walk along so many records is.
+fn progress_of(all: Sequence) -> Result<ProgressBar, Failure> {
     let style = "{bar:30} {percent:>3} %  {human_pos} records  {elapsed} (left: {eta})";
     let style = ProgressStyle::with_template(style);
     let style = style.map_err(|error| Failure::Failed(error.to_string()))?;
-    let progress = ProgressBar::new(all).with_style(style);
+    Ok(ProgressBar::new(all.number()).with_style(style))
+}
+
+fn show(progress: &ProgressBar, sequence: Sequence) {
+    if sequence.number().is_multiple_of(STEP) {
+        progress.set_position(sequence.number());
+    }
+}
+
+/// Looks into every record: the newest one, and how many transactions there are.
+pub(super) fn check_file(
+    archive: &Archive,
+    path: &Path,
+    noted: Option<Head>,
+) -> Result<(Head, u64), Failure> {
+    let progress = progress_of(archive.head()?.sequence)?;
     let mut audit = Audit::new(archive.ledger_id());
     let checked = archive.scan(noted, &mut |record| {
         let sequence = record.sequence;
-        if sequence.number().is_multiple_of(STEP) {
-            progress.set_position(sequence.number());
-        }
+        show(&progress, sequence);
         audit.check(&record).map_err(|cause| Error::Damaged { sequence, cause })
     });
     progress.finish_and_clear();
-    let wrong =
-        |text: &dyn std::fmt::Display| Failure::Failed(format!("{}: {text}", path.display()));
-    let head = checked.map_err(|error| wrong(&error))?;
-    let transactions = audit.end().map_err(|text| wrong(&text))?;
+    let head = checked.map_err(|error| wrong(&path.display(), &error))?;
+    let transactions = audit.end().map_err(|text| wrong(&path.display(), &text))?;
     Ok((head, transactions))
 }
 
-fn tell(
+/// Looks into every record and every table: the newest record, and how many transactions there are.
+pub(super) async fn check_database(
+    archive: &DatabaseArchive,
+    engine: &EngineSettings,
+    noted: Option<Head>,
+) -> Result<(Head, u64), Failure> {
+    let head = archive.head().await.map_err(|error| wrong(engine, &error))?;
+    let progress = progress_of(head.sequence)?;
+    let checked = archive.verify(noted, |sequence| show(&progress, sequence)).await;
+    progress.finish_and_clear();
+    checked.map_err(|error| wrong(engine, &error))
+}
+
+/// Tells of books: where they end and, if they were counted, how many transactions there are.
+pub(super) fn tell(
     form: Form,
-    archive: &Archive,
+    ledger_id: LedgerId,
     head: Head,
     transactions: Option<u64>,
 ) -> Result<(), Failure> {
     let told = Told {
-        ledger: format!("{:016x}", archive.ledger_id().number()),
+        ledger: format!("{:016x}", ledger_id.number()),
         sequence: head.sequence.number(),
         hash: head.hash.to_string(),
         transactions,

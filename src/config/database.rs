@@ -29,7 +29,7 @@ impl fmt::Debug for Secret {
 #[allow(clippy::struct_field_names, reason = "they are the names of the flags")]
 #[allow(clippy::doc_markdown, reason = "people read it as help")]
 pub struct DatabaseSettings {
-    /// Keep the books in this PostgreSQL: postgres://USER:PASSWORD@HOST:PORT/DATABASE. Who may list
+    /// The PostgreSQL that keeps the books: postgres://USER:PASSWORD@HOST:PORT/DATABASE. Who may list
     /// processes sees it; a file or the environment keeps the password to itself
     #[arg(
         long,

@@ -22,7 +22,7 @@ pub use client::{
 };
 pub use database::{DatabaseSettings, Secret};
 pub use serve::{LogFilter, LogFormat, ServeSettings};
-pub use upkeep::{Backup, HeadOf, Migrate, Verify};
+pub use upkeep::{Backup, BooksIn, HeadOf, Migrate, Verify};
 
 /// The exit code for a command line or a setting that can't be understood.
 pub const EXIT_USAGE: u8 = 64;
@@ -110,7 +110,7 @@ pub enum Command {
     Import(Call<Import>),
     /// Write all transactions to a file, the oldest first
     Export(Call<Export>),
-    /// Check every record of a file, and work out the books from nothing
+    /// Check every record of a file or a database, and work out the books from nothing
     Verify(Verify),
     /// Copy a file, also while a bank is writing to it, and check the copy
     Backup(Backup),

@@ -1,4 +1,4 @@
-//! The settings of the commands that look at a file of the bank.
+//! The settings of the commands that look at a file of the bank, or at its database.
 
 use std::path::PathBuf;
 
@@ -8,12 +8,28 @@ use super::{DatabaseSettings, Form};
 use crate::ledger::Sequence;
 use crate::store::journal::{ChainHash, Head};
 
+/// Books that are looked at, in a file or in a database.
+#[derive(Debug, Args)]
+pub struct BooksIn {
+    /// The file, which a bank may be writing to
+    #[arg(
+        value_name = "FILE",
+        required_unless_present_any = ["database_url", "database_url_file"],
+        conflicts_with_all = ["database_url", "database_url_file"]
+    )]
+    pub file: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub database: DatabaseSettings,
+}
+
 /// `bank verify`
 #[derive(Debug, Args)]
 pub struct Verify {
-    /// The file, which a bank may be writing to
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub books: BooksIn,
 
     /// A record that must be there unchanged, as `bank head` has printed it: SEQUENCE:HASH
     #[arg(long, value_name = "SEQUENCE:HASH", value_parser = parse_head)]
@@ -57,9 +73,9 @@ pub struct Backup {
 /// `bank head`
 #[derive(Debug, Args)]
 pub struct HeadOf {
-    /// The file, which a bank may be writing to
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub books: BooksIn,
 
     /// The form of what is printed
     #[arg(

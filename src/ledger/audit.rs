@@ -257,6 +257,12 @@ impl Audit {
         self.accounts.get_mut(id).ok_or_else(|| format!("there is no account {id}"))
     }
 
+    /// The books as the records so far have left them.
+    #[must_use]
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
     /// Compares the totals of each currency, once all records were looked into: how many transactions
     /// there were.
     ///

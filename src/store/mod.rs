@@ -26,7 +26,7 @@ use crate::ledger::{
 
 pub use journal::Journal;
 pub use memory::MemoryStore;
-pub use postgres::{EngineSettings, PostgresStore, SchemaError, migrate};
+pub use postgres::{DatabaseArchive, EngineSettings, PostgresStore, SchemaError, Wrong, migrate};
 
 /// Why a store can't answer. Its text is for the log; clients see only the status that it maps to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

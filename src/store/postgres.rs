@@ -6,6 +6,8 @@
 //! is in the tables was committed, and so is durable as far as the engine keeps its word; nothing is kept
 //! here that another process could change.
 
+mod archive;
+mod compare;
 mod engine;
 mod group;
 mod keeper;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-use self::engine::{Engine, Sql, Trouble};
+use self::engine::Engine;
 use self::group::{Answer, Groups, Queue, Work, into_error};
 use self::keeper::Waiting;
 use crate::clock::Clock;
@@ -30,6 +32,7 @@ use crate::ledger::{
     AccountId, Currency, Hold, HoldId, LedgerId, Refusal, Request, Sequence, Time, Totals,
 };
 
+pub use self::archive::{DatabaseArchive, Wrong};
 pub use self::engine::EngineSettings;
 pub use self::schema::SchemaError;
 
@@ -71,13 +74,8 @@ impl<C: Clock> PostgresStore<C> {
     ///
     /// [`SchemaError`] when the engine can't be reached or says no, or the tables are not those of this bank.
     pub async fn open(settings: &EngineSettings, clock: C) -> Result<Self, SchemaError> {
-        const LEDGER: Sql =
-            Sql { text: "SELECT ledger_id FROM bank_head WHERE one = 1", types: &[] };
         let engine = Arc::new(Engine::new(settings).map_err(SchemaError::Refused)?);
-        schema::check(&engine).await?;
-        let rows = engine.read(async |session| session.one(&LEDGER, &[]).await).await?;
-        let row = rows.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
-        let ledger_id = LedgerId::new(row.get::<_, i64>(0).cast_unsigned());
+        let ledger_id = schema::open(&engine).await?;
 
         let clock = Arc::new(clock);
         let committed = Arc::new(Notify::new());

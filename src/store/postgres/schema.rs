@@ -56,8 +56,17 @@ fn newest() -> i32 {
     i32::try_from(STEPS.len()).unwrap_or(i32::MAX)
 }
 
+/// The ledger whose books these are, if the tables are those that this bank works with.
+pub(super) async fn open(engine: &Engine) -> Result<LedgerId, SchemaError> {
+    const LEDGER: Sql = Sql { text: "SELECT ledger_id FROM bank_head WHERE one = 1", types: &[] };
+    check(engine).await?;
+    let rows = engine.read(async |session| session.one(&LEDGER, &[]).await).await?;
+    let row = rows.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
+    Ok(LedgerId::new(row.get::<_, i64>(0).cast_unsigned()))
+}
+
 /// Whether the tables are those that this bank works with.
-pub(super) async fn check(engine: &Engine) -> Result<(), SchemaError> {
+async fn check(engine: &Engine) -> Result<(), SchemaError> {
     let found = engine
         .read(async |session| {
             const THERE: Sql = Sql {
