@@ -20,7 +20,7 @@ use tonic_health::server::HealthReporter;
 use crate::grpc::edge::Stage;
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
-use crate::grpc::{Service, edge};
+use crate::grpc::{Admission, Capacity, Service, edge};
 use crate::store::Store;
 
 /// What a server is to be like.
@@ -28,6 +28,8 @@ use crate::store::Store;
 pub struct Options {
     /// What one client may use.
     pub limits: Limits,
+    /// What is taken on at once, of all clients together.
+    pub capacity: Capacity,
 }
 
 /// What one client may use, so that none harms the others.
@@ -116,7 +118,8 @@ pub async fn run_opening<S: Store>(
     shutdown: impl Future<Output = ()>,
     deadline: impl Future<Output = ()>,
 ) -> Result<Drained, Error> {
-    let Options { limits } = options;
+    let Options { limits, capacity } = options;
+    let admission = Admission::new(&capacity);
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, ServingStatus::NotServing).await;
     let health_only = Routes::new(health_service.clone()).prepare();
@@ -130,7 +133,7 @@ pub async fn run_opening<S: Store>(
                 Some(all) => (all.clone(), Stage::Ready),
                 None => (health_only.clone(), Stage::Starting),
             };
-            edge::serve(routes, stage, draining.clone(), request)
+            edge::serve(routes, stage, &admission, draining.clone(), request)
         })
     };
     let stop = CancellationToken::new();

@@ -38,11 +38,12 @@ pub(super) async fn serve(
     let address =
         listener.local_addr().map_err(|error| format!("can't tell where it listens: {error}"))?;
     let version = env!("CARGO_PKG_VERSION");
+    let options = Options { capacity: settings.capacity.capacity(), ..Options::default() };
     if let Some(engine) = engine {
         tracing::info!(%address, version, database = %engine, "listening");
         let opening = connect(&engine);
-        return run(listener, opening, signals, settings.drain_timeout, CancellationToken::new())
-            .await;
+        let never = CancellationToken::new();
+        return run(listener, options, opening, signals, settings.drain_timeout, never).await;
     }
     match &settings.data {
         None => {
@@ -53,7 +54,8 @@ pub(super) async fn serve(
             );
             let store = MemoryStore::new(new_ledger(), VolatileJournal::default(), SystemClock);
             let opening = std::future::ready(Ok(Arc::new(store)));
-            run(listener, opening, signals, settings.drain_timeout, CancellationToken::new()).await
+            let never = CancellationToken::new();
+            run(listener, options, opening, signals, settings.drain_timeout, never).await
         }
         Some(path) => {
             let journal = SqliteJournal::open(path, new_ledger(), settings.min_free_space.as_u64())
@@ -64,7 +66,7 @@ pub(super) async fn serve(
                 let fail = |error| format!("{} can't be served: {error}", path.display());
                 recover(journal).await.map(Arc::new).map_err(fail)
             };
-            run(listener, opening, signals, settings.drain_timeout, failure).await
+            run(listener, options, opening, signals, settings.drain_timeout, failure).await
         }
     }
 }
@@ -125,6 +127,7 @@ async fn recover(journal: SqliteJournal) -> Recovered {
 /// Serves a store, once it is open, until a signal comes or it fails, and drains.
 async fn run(
     listener: TcpListener,
+    options: Options,
     opening: impl Future<Output = Result<Arc<impl Store>, String>>,
     mut signals: Signals,
     drain_timeout: Duration,
@@ -149,7 +152,7 @@ async fn run(
             _ = signals.next() => {}
         }
     };
-    match server::run_opening(listener, Options::default(), opening, shutdown, deadline).await {
+    match server::run_opening(listener, options, opening, shutdown, deadline).await {
         Ok(Drained::Fully) => tracing::info!("ended; every call was answered"),
         Ok(Drained::CutOff) => {
             tracing::warn!("ended; connections that were still open were cut off");

@@ -4,6 +4,7 @@
 //! process with one line and exit code 64 (`EX_USAGE` of sysexits.h). Only this module reads the
 //! environment.
 
+mod capacity;
 mod client;
 mod database;
 mod serve;
@@ -13,6 +14,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+pub use capacity::CapacitySettings;
 pub use client::{
     AccountCommand, AccountStateName, BalanceOf, Call, CallSettings, CaptureHold, ChangeState,
     Completions, CreateAccount, Export, FileForm, FindTransaction, Form, HealthcheckSettings,

@@ -1,5 +1,5 @@
-//! What stands around every call: its log line, its deadline, the end of the server, and our own words
-//! for what tonic finds wrong with a request before it reaches the service.
+//! What stands around every call: its log line, its place among those in flight, its deadline, the end of
+//! the server, and our own words for what tonic finds wrong with a request before it reaches the service.
 //!
 //! **Invariants:** no mutation begins once its deadline has passed or the server is draining; a stream
 //! ends with UNAVAILABLE when the server drains, so none of them keeps it from ending.
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -18,6 +18,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 
+use super::admission::{Admission, Place};
 use super::deadline;
 use super::observe::{CallLog, Outcome};
 use super::status::{Error, Violations, is_unreadable};
@@ -59,7 +60,7 @@ pub enum Stage {
     Ready,
 }
 
-/// Serves one call by the given routes, until it answers, its time is up, or the caller leaves.
+/// Serves one call by the given routes, if there is a place for it, until it answers, its time is up, or the caller leaves.
 ///
 /// # Errors
 ///
@@ -70,9 +71,10 @@ pub enum Stage {
 pub fn serve<R>(
     routes: R,
     stage: Stage,
+    admission: &Admission,
     draining: CancellationToken,
     mut request: Request<Body>,
-) -> impl Future<Output = Result<Response<CallBody>, Infallible>>
+) -> impl Future<Output = Result<Response<CallBody>, Infallible>> + use<R>
 where
     R: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
@@ -81,17 +83,22 @@ where
     let mut outcome = Outcome::of(call.clone());
     request.extensions_mut().insert(call);
 
-    let admitted = admit(&request, stage, is_bank_call, &draining);
-    let deadline = admitted.as_ref().ok().copied().flatten();
+    let admitted = admit(&request, stage, is_bank_call, admission, &draining);
+    let deadline = admitted.as_ref().ok().and_then(|(_, deadline)| *deadline);
     request.extensions_mut().insert(Ending { draining: draining.clone(), deadline });
     async move {
-        let response = match admitted {
-            Err(error) => Status::from(error).into_http(),
-            Ok(deadline) => match deadline::within(deadline, routes.oneshot(request)).await {
-                Err(error) => Status::from(error).into_http(),
-                Ok(Ok(response)) if is_bank_call => in_our_words(response),
-                Ok(Ok(response)) => response,
-            },
+        let (response, place) = match admitted {
+            Err(error) => (Status::from(error).into_http(), None),
+            Ok((place, deadline)) => {
+                let response = match deadline::within(deadline, routes.oneshot(request)).await {
+                    Err(error) => Status::from(error).into_http(),
+                    Ok(Ok(response)) if is_bank_call => in_our_words(response),
+                    Ok(Ok(response)) => response,
+                };
+                // A status alone goes out with the headers: there is no last byte to wait for.
+                let goes_on = !response.body().is_end_stream();
+                (response, goes_on.then_some(place))
+            }
         };
         // An error comes as headers alone. Everything else ends with trailers, or is cancelled.
         if let Some(code) = code_in(response.headers()) {
@@ -102,6 +109,7 @@ where
             inner,
             ends_itself,
             outcome,
+            place,
             draining,
             drained: None,
             deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
@@ -117,8 +125,9 @@ fn admit(
     request: &Request<Body>,
     stage: Stage,
     is_bank_call: bool,
+    admission: &Admission,
     draining: &CancellationToken,
-) -> Result<Option<Instant>, Error> {
+) -> Result<(Place, Option<Instant>), Error> {
     // Health must still be told while the server drains.
     if is_bank_call && draining.is_cancelled() {
         return Err(Error::Draining);
@@ -126,7 +135,8 @@ fn admit(
     if stage == Stage::Starting && !request.uri().path().starts_with("/grpc.health.v1.Health/") {
         return Err(Error::Starting);
     }
-    Ok(deadline::of(request.headers())?)
+    let place = admission.admit(request.uri().path())?;
+    Ok((place, deadline::of(request.headers())?))
 }
 
 /// What tonic finds wrong with a message before the service sees it, in the words of the API.
@@ -144,7 +154,12 @@ fn code_in(headers: &HeaderMap) -> Option<Code> {
 }
 
 /// The last frame of a stream that ends before it is done.
-fn cut(outcome: &mut Outcome, error: Error) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+fn cut(
+    outcome: &mut Outcome,
+    place: &mut Option<Place>,
+    error: Error,
+) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    *place = None;
     let status = Status::from(error);
     outcome.is(status.code());
     let mut trailers = HeaderMap::new();
@@ -163,6 +178,7 @@ pin_project! {
         inner: Body,
         ends_itself: bool,
         outcome: Outcome,
+        place: Option<Place>,
         draining: CancellationToken,
         drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
         deadline: Option<Pin<Box<Sleep>>>,
@@ -190,9 +206,13 @@ impl http_body::Body for CallBody {
             let must_end = *this.is_bank_call && !*this.ends_itself;
             if is_data && *this.has_data && must_end && this.draining.is_cancelled() {
                 *this.is_cut = true;
-                return cut(this.outcome, Error::Draining);
+                return cut(this.outcome, this.place, Error::Draining);
             }
             *this.has_data |= is_data;
+            if !is_data {
+                // The caller may send its next call as soon as it has this.
+                *this.place = None;
+            }
             match &frame {
                 Some(Ok(frame)) => {
                     if let Some(code) = frame.trailers_ref().and_then(code_in) {
@@ -211,12 +231,12 @@ impl http_body::Body for CallBody {
             this.drained.get_or_insert_with(|| Box::pin(this.draining.clone().cancelled_owned()));
         if drained.as_mut().poll(context).is_ready() {
             *this.is_cut = true;
-            return cut(this.outcome, Error::Draining);
+            return cut(this.outcome, this.place, Error::Draining);
         }
         let Some(deadline) = this.deadline else { return Poll::Pending };
         ready!(deadline.as_mut().poll(context));
         *this.is_cut = true;
-        cut(this.outcome, Error::DeadlineExceeded)
+        cut(this.outcome, this.place, Error::DeadlineExceeded)
     }
 
     fn is_end_stream(&self) -> bool {

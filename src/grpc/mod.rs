@@ -3,8 +3,9 @@
 //! Protobuf comes in here and goes no further down: `parse` turns a request into a command, all
 //! violations at once; `service` has the store execute it; `render` turns the record into the
 //! answer; `status` has the one table from refusals to codes. Around every call stands `edge`:
-//! its log line, its deadline, and the end of the server.
+//! its log line, its place among those in flight (`admission`), its deadline, and the end of the server.
 
+mod admission;
 pub(crate) mod codec;
 mod deadline;
 pub mod edge;
@@ -16,6 +17,7 @@ pub mod service;
 mod status;
 mod watch;
 
+pub use admission::{Admission, Capacity};
 pub(crate) use observe::code_name;
 pub(crate) use render::linked_transaction;
 pub use service::Service;

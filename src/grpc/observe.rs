@@ -32,8 +32,7 @@ impl CallLog {
 
     /// Whether it is of `bank.v1.BankService`, and not of health or reflection.
     pub(super) fn is_of_the_bank(&self) -> bool {
-        let path = self.path.strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
-        path.is_some_and(|rest| rest.starts_with('/'))
+        method_of(&self.path).is_some()
     }
 
     /// Notes the client's name for the request.
@@ -52,6 +51,11 @@ impl CallLog {
             tracing::debug!(method, code, duration_us, request_id, "call");
         }
     }
+}
+
+/// The method that a path names, of `bank.v1.BankService` alone.
+pub(super) fn method_of(path: &str) -> Option<&str> {
+    path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)?.strip_prefix('/')
 }
 
 /// Writes the line of a call when it is dropped: as CANCELLED, until it is told another code.

@@ -13,6 +13,8 @@ use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 use crate::ledger::{AccountId, Malformed, Refusal, RequestId};
 use crate::store;
 
+use super::admission::Room;
+
 /// The domain of every `ErrorInfo`.
 pub(super) const DOMAIN: &str = "bank.v1";
 
@@ -27,6 +29,8 @@ pub(super) enum Error {
     Draining,
     /// The server has begun, and does not know its books yet.
     Starting,
+    /// Too much of its kind is under way.
+    Overloaded(Room),
     /// The caller's deadline passed.
     DeadlineExceeded,
     /// The request is malformed.
@@ -92,6 +96,12 @@ impl From<Error> for Status {
                 let mut details = info("STORE_UNAVAILABLE", []);
                 details.set_retry_info(Some(RETRY_DELAY));
                 let message = "the bank is starting; try again later";
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
+            Error::Overloaded(room) => {
+                let mut details = info("OVERLOADED", [("limit", room.name().to_owned())]);
+                details.set_retry_info(Some(RETRY_DELAY));
+                let message = "too much is under way already; nothing was done, try again later";
                 Status::with_error_details(Code::Unavailable, message, details)
             }
             Error::DeadlineExceeded => Status::with_error_details(

@@ -3,11 +3,12 @@
 //! `cases` are the rules as data, on every store and over gRPC; `properties` compare the store with a
 //! plain reference on random histories; `races` run many callers at once; `durability` ends banks at bad
 //! moments and damages their files; `postgres` does so with a database and between several banks, and
-//! `database_checks` alters one; `audit` tells lies about what happened; `wire` and `errors` look at what a client sees; `process` starts the
+//! `database_checks` alters one; `audit` tells lies about what happened; `capacity` goes past every limit; `wire` and `errors` look at what a client sees; `process` starts the
 //! binary; `command_line` uses it as people do; `house` keeps the floors apart.
 
 mod audit;
 mod bad_input;
+mod capacity;
 mod cases;
 mod command_line;
 mod database_checks;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bank::grpc::proto::bank_service_server::{BankService, BankServiceServer};
 use bank::grpc::proto::operation::Operation as Kind;
 use bank::grpc::proto::operation_result::Result as Outcome;
-use bank::grpc::{Service, edge, proto};
+use bank::grpc::{Admission, Capacity, Service, edge, proto};
 use bank::store::{MemoryStore, Store};
 use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
@@ -119,7 +119,9 @@ impl Pipe {
             .body(Body::new(StreamBody::new(frames)))
             .expect("it is well formed");
         let service = BankServiceServer::new(Service::new(store.clone()));
-        let response = edge::serve(service, edge::Stage::Ready, draining, request).await;
+        let admission = Admission::new(&Capacity::default());
+        let response =
+            edge::serve(service, edge::Stage::Ready, &admission, draining, request).await;
         let response = response.unwrap_or_else(|error| match error {});
         Self { taken, answers: response.into_body() }
     }

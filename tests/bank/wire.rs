@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankServiceServer;
-use bank::grpc::{Service, edge, proto};
+use bank::grpc::{Admission, Capacity, Service, edge, proto};
 use bank::server::{self, Drained, Options};
 use bank::store::journal::VolatileJournal;
 use bank::store::{MemoryStore, RecordKey, Store};
@@ -332,8 +332,9 @@ async fn through_edge<S: Store>(
     draining: CancellationToken,
 ) -> Status {
     let service = BankServiceServer::new(Service::new(store.clone()));
+    let admission = Admission::new(&Capacity::default());
     let response: Result<Response<_>, Infallible> =
-        edge::serve(service, edge::Stage::Ready, draining, request).await;
+        edge::serve(service, edge::Stage::Ready, &admission, draining, request).await;
     let response = response.unwrap_or_else(|error| match error {});
     Status::from_header_map(response.headers()).expect("it is an error")
 }

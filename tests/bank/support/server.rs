@@ -39,13 +39,17 @@ impl TestServer {
     }
 
     pub(crate) async fn over<S: Store>(store: S, clock: ManualClock) -> Self {
+        Self::with(store, clock, Options::default()).await
+    }
+
+    pub(crate) async fn with<S: Store>(store: S, clock: ManualClock, options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let shutdown = CancellationToken::new();
         let deadline = CancellationToken::new();
         let task = tokio::spawn(server::run(
             listener,
-            Options::default(),
+            options,
             Arc::new(store),
             shutdown.clone().cancelled_owned(),
             deadline.clone().cancelled_owned(),

@@ -1,0 +1,54 @@
+//! The settings of `bank serve` that say how much it takes on at once.
+
+use clap::Args;
+
+use crate::grpc::Capacity;
+
+/// How much the bank takes on at once, over all connections. What is beyond is turned away.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Capacity")]
+pub struct CapacitySettings {
+    /// How many calls may be in flight; health checks and streams are not counted
+    #[arg(
+        long,
+        env = "BANK_MAX_IN_FLIGHT",
+        value_name = "COUNT",
+        default_value = "10000",
+        value_parser = clap::value_parser!(u32).range(1..),
+        hide_env_values = true
+    )]
+    max_in_flight: u32,
+
+    /// How many readers the live feed may have
+    #[arg(
+        long,
+        env = "BANK_MAX_WATCHERS",
+        value_name = "COUNT",
+        default_value = "1000",
+        hide_env_values = true
+    )]
+    max_watchers: u32,
+
+    /// How many pipes of operations may be open
+    #[arg(
+        long,
+        env = "BANK_MAX_EXECUTE_STREAMS",
+        value_name = "COUNT",
+        default_value = "100",
+        hide_env_values = true
+    )]
+    max_execute_streams: u32,
+}
+
+impl CapacitySettings {
+    /// The same, for the server.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        Capacity {
+            calls: count(self.max_in_flight),
+            watchers: count(self.max_watchers),
+            pipes: count(self.max_execute_streams),
+        }
+    }
+}
