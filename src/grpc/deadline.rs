@@ -38,7 +38,7 @@ pub(super) async fn within<T>(
 ) -> Result<T, Error> {
     match deadline {
         None => Ok(call.await),
-        Some(deadline) if deadline <= Instant::now() => Err(Error::DeadlineExceeded),
+        Some(deadline) if deadline <= Instant::now() => Err(Error::NotInTime),
         Some(deadline) => timeout_at(deadline, call).await.map_err(|_| Error::DeadlineExceeded),
     }
 }

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -32,6 +33,17 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// Nothing, as long as the call may go on.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        match self.deadline {
+            Some(deadline) if deadline <= Instant::now() => Err(Error::NotInTime),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Waits until the call must end, and tells why.
     pub(super) async fn reached(&self) -> Error {
         let deadline = async {
@@ -201,7 +213,8 @@ impl http_body::Body for CallBody {
             return Poll::Ready(None);
         }
         if let Poll::Ready(frame) = this.inner.poll_frame(context) {
-            let is_data = matches!(&frame, Some(Ok(frame)) if frame.is_data());
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            let is_data = data.is_some();
             // A stream of ours that always has more to send ends as well; health is told to the last.
             let must_end = *this.is_bank_call && !*this.ends_itself;
             if is_data && *this.has_data && must_end && this.draining.is_cancelled() {

@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::ledger::{self, Refusal, TransactionId};
 use crate::store::{BatchRefused, Executed, RecordKey, Store};
 
-use super::edge::{Ending, EndsItself};
-use super::observe::CallLog;
+use super::call::Call;
+use super::edge::EndsItself;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
 use super::status::{Became, Error, NoTransactionOf, Violations, is_unreadable, row};
@@ -34,20 +34,15 @@ impl<S: Store> Service<S> {
         Self { store }
     }
 
-    async fn execute(
-        &self,
-        call: Option<Arc<CallLog>>,
-        request: ledger::Request,
-    ) -> Result<Executed, Error> {
-        if let (Some(call), Some(id)) = (call, &request.id) {
-            call.note_request_id(id);
-        }
+    async fn execute(&self, call: &Call, request: ledger::Request) -> Result<Executed, Error> {
+        call.note_request_id(request.id.as_ref());
+        call.may_begin()?;
         Ok(self.store.execute(request).await??)
     }
 
     async fn create_account(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::CreateAccountRequest,
     ) -> Result<proto::CreateAccountResponse, Error> {
         let executed = self.execute(call, parse::create_account(&request)?).await?;
@@ -59,7 +54,7 @@ impl<S: Store> Service<S> {
 
     async fn update_account(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::UpdateAccountRequest,
     ) -> Result<proto::UpdateAccountResponse, Error> {
         let executed = self.execute(call, parse::update_account(&request)?).await?;
@@ -71,7 +66,7 @@ impl<S: Store> Service<S> {
 
     async fn freeze_account(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::FreezeAccountRequest,
     ) -> Result<proto::FreezeAccountResponse, Error> {
         let executed = self.execute(call, parse::freeze_account(&request)?).await?;
@@ -83,7 +78,7 @@ impl<S: Store> Service<S> {
 
     async fn unfreeze_account(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::UnfreezeAccountRequest,
     ) -> Result<proto::UnfreezeAccountResponse, Error> {
         let executed = self.execute(call, parse::unfreeze_account(&request)?).await?;
@@ -95,7 +90,7 @@ impl<S: Store> Service<S> {
 
     async fn close_account(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::CloseAccountRequest,
     ) -> Result<proto::CloseAccountResponse, Error> {
         let executed = self.execute(call, parse::close_account(&request)?).await?;
@@ -107,7 +102,7 @@ impl<S: Store> Service<S> {
 
     async fn deposit(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::DepositRequest,
     ) -> Result<proto::DepositResponse, Error> {
         let executed = self.execute(call, parse::deposit(&request)?).await?;
@@ -123,7 +118,7 @@ impl<S: Store> Service<S> {
 
     async fn withdraw(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::WithdrawRequest,
     ) -> Result<proto::WithdrawResponse, Error> {
         let executed = self.execute(call, parse::withdraw(&request)?).await?;
@@ -139,7 +134,7 @@ impl<S: Store> Service<S> {
 
     async fn transfer(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::TransferRequest,
     ) -> Result<proto::TransferResponse, Error> {
         let executed = self.execute(call, parse::transfer(&request)?).await?;
@@ -245,7 +240,7 @@ impl<S: Store> Service<S> {
 
     async fn reverse_transaction(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::ReverseTransactionRequest,
     ) -> Result<proto::ReverseTransactionResponse, Error> {
         let executed = self.execute(call, parse::reverse_transaction(&request)?).await?;
@@ -258,7 +253,7 @@ impl<S: Store> Service<S> {
 
     async fn place_hold(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::PlaceHoldRequest,
     ) -> Result<proto::PlaceHoldResponse, Error> {
         let executed = self.execute(call, parse::place_hold(&request)?).await?;
@@ -271,7 +266,7 @@ impl<S: Store> Service<S> {
 
     async fn capture_hold(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::CaptureHoldRequest,
     ) -> Result<proto::CaptureHoldResponse, Error> {
         let executed = self.execute(call, parse::capture_hold(&request)?).await?;
@@ -285,7 +280,7 @@ impl<S: Store> Service<S> {
 
     async fn release_hold(
         &self,
-        call: Option<Arc<CallLog>>,
+        call: &Call,
         request: proto::ReleaseHoldRequest,
     ) -> Result<proto::ReleaseHoldResponse, Error> {
         let executed = self.execute(call, parse::release_hold(&request)?).await?;
@@ -320,19 +315,21 @@ impl<S: Store> Service<S> {
 
     async fn execute_batch(
         &self,
+        call: &Call,
         request: proto::ExecuteBatchRequest,
     ) -> Result<proto::ExecuteBatchResponse, Error> {
         let operations = parse::operations(&request)?;
         let results = if request.atomic {
-            self.execute_all(operations).await?
+            self.execute_all(call, operations).await?
         } else {
-            self.execute_each(operations).await?
+            self.execute_each(call, operations).await?
         };
         Ok(proto::ExecuteBatchResponse { results })
     }
 
     async fn execute_all(
         &self,
+        call: &Call,
         operations: Vec<Result<ledger::Request, Violations>>,
     ) -> Result<Vec<proto::OperationResult>, Error> {
         let mut violations = Violations::default();
@@ -344,6 +341,7 @@ impl<S: Store> Service<S> {
             }
         }
         violations.check()?;
+        call.may_begin()?;
         let answers = self.store.execute_all(requests).await?;
         let executed = answers
             .map_err(|BatchRefused { index, refusal }| Error::Operation { index, refusal })?;
@@ -357,6 +355,7 @@ impl<S: Store> Service<S> {
     /// What is malformed is told in its place; the others go through.
     async fn execute_each(
         &self,
+        call: &Call,
         operations: Vec<Result<ledger::Request, Violations>>,
     ) -> Result<Vec<proto::OperationResult>, Error> {
         let mut requests = Vec::with_capacity(operations.len());
@@ -367,6 +366,7 @@ impl<S: Store> Service<S> {
                 Err(violations) => malformed.push((index, Error::from(violations))),
             }
         }
+        call.may_begin()?;
         let ledger = self.store.ledger_id();
         let mut results = Vec::with_capacity(requests.len() + malformed.len());
         for answer in self.store.execute_each(requests).await? {
@@ -386,6 +386,7 @@ impl<S: Store> Service<S> {
     /// more ends the stream, after the results of what came before it.
     async fn execute_arrived(
         &self,
+        call: &Call,
         arrived: Vec<Result<proto::ExecuteStreamRequest, Status>>,
     ) -> Vec<Result<proto::ExecuteStreamResponse, Status>> {
         let mut correlation_ids = Vec::with_capacity(arrived.len());
@@ -408,7 +409,7 @@ impl<S: Store> Service<S> {
                 }
             }
         }
-        match self.execute_each(operations).await {
+        match self.execute_each(call, operations).await {
             Err(error) => vec![Err(error.into())],
             Ok(results) => {
                 let numbered = correlation_ids.into_iter().zip(results);
@@ -449,12 +450,11 @@ impl<S: Store> Service<S> {
 /// What has arrived next, unless the call must end: then nothing more is taken in.
 async fn next_unless_ending<T>(
     arriving: &mut (impl Stream<Item = T> + Unpin),
-    ending: Option<&Ending>,
+    call: &Call,
 ) -> Result<Option<T>, Error> {
-    let Some(ending) = ending else { return Ok(arriving.next().await) };
     tokio::select! {
         biased;
-        error = ending.reached() => Err(error),
+        error = call.must_end() => Err(error),
         arrived = arriving.next() => Ok(arrived),
     }
 }
@@ -462,8 +462,8 @@ async fn next_unless_ending<T>(
 /// One method of the generated trait: takes the message out of its envelope, and puts the answer, or
 /// the status of what went wrong, into one.
 macro_rules! methods {
-    (with_request_id { $($mutation:ident($in:ident) -> $out:ident;)+ }
-     without { $($read:ident($read_in:ident) -> $read_out:ident;)+ }) => {
+    (mutations { $($mutation:ident($in:ident) -> $out:ident;)+ }
+     reads { $($read:ident($read_in:ident) -> $read_out:ident;)+ }) => {
         #[tonic::async_trait]
         impl<S: Store> BankService for Service<S> {
             $(async fn $mutation(
@@ -471,8 +471,8 @@ macro_rules! methods {
                 request: Request<proto::$in>,
             ) -> Result<Response<proto::$out>, Status> {
                 let (_, extensions, message) = request.into_parts();
-                let call = extensions.get::<Arc<CallLog>>().cloned();
-                Ok(Response::new(Self::$mutation(self, call, message).await?))
+                let call = Call::of(&extensions);
+                Ok(Response::new(Self::$mutation(self, &call, message).await?))
             })+
             $(async fn $read(
                 &self,
@@ -488,20 +488,21 @@ macro_rules! methods {
                 request: Request<Streaming<proto::ExecuteStreamRequest>>,
             ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
                 let service = Self { store: self.store.clone() };
-                let ending = request.extensions().get::<Ending>().cloned();
+                let call = Call::of(request.extensions());
                 let arriving = request.into_inner().ready_chunks(MAX_ARRIVED);
                 // Nothing is taken in before the results of what came before were wanted, so a client
                 // that does not read is not read from.
                 let results = stream::unfold(Some(arriving), move |arriving| {
                     let service = Self { store: service.store.clone() };
-                    let ending = ending.clone();
+                    let call = call.clone();
                     async move {
                         let mut arriving = arriving?;
-                        match next_unless_ending(&mut arriving, ending.as_ref()).await {
+                        match next_unless_ending(&mut arriving, &call).await {
                             Err(error) => Some((vec![Err(Status::from(error))], None)),
                             Ok(None) => None,
                             Ok(Some(arrived)) => {
-                                Some((service.execute_arrived(arrived).await, Some(arriving)))
+                                let results = service.execute_arrived(&call, arrived).await;
+                                Some((results, Some(arriving)))
                             }
                         }
                     }
@@ -527,7 +528,7 @@ macro_rules! methods {
 }
 
 methods! {
-    with_request_id {
+    mutations {
         create_account(CreateAccountRequest) -> CreateAccountResponse;
         update_account(UpdateAccountRequest) -> UpdateAccountResponse;
         freeze_account(FreezeAccountRequest) -> FreezeAccountResponse;
@@ -540,8 +541,9 @@ methods! {
         place_hold(PlaceHoldRequest) -> PlaceHoldResponse;
         capture_hold(CaptureHoldRequest) -> CaptureHoldResponse;
         release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse;
+        execute_batch(ExecuteBatchRequest) -> ExecuteBatchResponse;
     }
-    without {
+    reads {
         get_account(GetAccountRequest) -> GetAccountResponse;
         get_balance(GetBalanceRequest) -> GetBalanceResponse;
         get_transaction(GetTransactionRequest) -> GetTransactionResponse;
@@ -550,6 +552,5 @@ methods! {
         get_trial_balance(GetTrialBalanceRequest) -> GetTrialBalanceResponse;
         get_hold(GetHoldRequest) -> GetHoldResponse;
         list_holds(ListHoldsRequest) -> ListHoldsResponse;
-        execute_batch(ExecuteBatchRequest) -> ExecuteBatchResponse;
     }
 }

@@ -29,10 +29,12 @@ pub(super) enum Error {
     Draining,
     /// The server has begun, and does not know its books yet.
     Starting,
-    /// Too much of its kind is under way.
+    /// Too much is under way: as much as this limit allows.
     Overloaded(Room),
     /// The caller's deadline passed.
     DeadlineExceeded,
+    /// The request was not there when its time was up.
+    NotInTime,
     /// The request is malformed.
     Invalid(Violations),
     /// The books say no.
@@ -107,6 +109,11 @@ impl From<Error> for Status {
             Error::DeadlineExceeded => Status::with_error_details(
                 Code::DeadlineExceeded,
                 "the deadline passed before there was an answer; a mutation may have taken effect",
+                info("DEADLINE_EXCEEDED", []),
+            ),
+            Error::NotInTime => Status::with_error_details(
+                Code::DeadlineExceeded,
+                "the request did not arrive in time; nothing was done",
                 info("DEADLINE_EXCEEDED", []),
             ),
             Error::Invalid(violations) => violations.into_status(),

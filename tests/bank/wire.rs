@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankServiceServer;
@@ -68,6 +69,51 @@ async fn a_deadline_that_has_passed_does_nothing() {
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(Details::of(&status).reason, "DEADLINE_EXCEEDED");
 
+    let key = RecordKey::Sequence(bank::ledger::Sequence::new(2));
+    assert_eq!(store.record(&key).await, Ok(None));
+}
+
+/// A request that was on its way when its deadline passed, or when the server was told to end, is there
+/// at last, in the same instant: nothing is done.
+#[tokio::test(start_paused = true)]
+async fn a_mutation_that_arrives_too_late_does_nothing() {
+    let store = Arc::new(crate::support::memory_store(&ManualClock::new()));
+    store.execute(named("open", open("alice", 0))).await.expect("it answers").expect("it opens");
+    let operation = proto::Operation {
+        operation: Some(proto::operation::Operation::Deposit(deposit("alice", 5, "USD"))),
+    };
+    let batch = |atomic| proto::ExecuteBatchRequest { operations: vec![operation.clone()], atomic };
+    for (method, message) in [
+        ("Deposit", deposit("alice", 5, "USD").encode_to_vec()),
+        ("ExecuteBatch", batch(false).encode_to_vec()),
+        ("ExecuteBatch", batch(true).encode_to_vec()),
+    ] {
+        for reason in ["DEADLINE_EXCEEDED", "DRAINING"] {
+            let draining = CancellationToken::new();
+            let (sender, arriving) = tokio::sync::mpsc::channel(1);
+            let arriving = tokio_stream::wrappers::ReceiverStream::new(arriving);
+            let body = Body::new(http_body_util::StreamBody::new(arriving));
+            let request = post(method, &(), Some("1S")).map(|_| body);
+            let call = tokio::spawn({
+                let (store, draining) = (store.clone(), draining.clone());
+                async move { through_edge(&store, request, draining).await }
+            });
+            // It waits for its message.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            let frame = http_body::Frame::data(bytes::Bytes::from(framed(&message)));
+            assert!(sender.try_send(Ok::<_, Infallible>(frame)).is_ok(), "it is waited for");
+            drop(sender);
+            if reason == "DRAINING" {
+                draining.cancel();
+            } else {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            let status = call.await.expect("it does not panic");
+            assert_eq!(Details::of(&status).reason, reason, "{method}");
+        }
+    }
     let key = RecordKey::Sequence(bank::ledger::Sequence::new(2));
     assert_eq!(store.record(&key).await, Ok(None));
 }

@@ -1,0 +1,49 @@
+//! One call, as its handler knows it: its log line, and when it must end.
+
+use std::sync::Arc;
+
+use http::Extensions;
+
+use super::edge::Ending;
+use super::observe::CallLog;
+use super::status::Error;
+use crate::ledger::RequestId;
+
+/// One call. The default is one that nothing stands around.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Call {
+    log: Option<Arc<CallLog>>,
+    ending: Option<Ending>,
+}
+
+impl Call {
+    /// The call that these extensions came with.
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        Self { log: extensions.get().cloned(), ending: extensions.get().cloned() }
+    }
+
+    /// Notes the client's name for the request in the log line.
+    pub(super) fn note_request_id(&self, id: Option<&RequestId>) {
+        if let (Some(log), Some(id)) = (&self.log, id) {
+            log.note_request_id(id);
+        }
+    }
+
+    /// Asked just before something is done that is never taken back, because the request may have been long
+    /// on its way.
+    ///
+    /// # Errors
+    ///
+    /// Why nothing may begin any more.
+    pub(super) fn may_begin(&self) -> Result<(), Error> {
+        self.ending.as_ref().map_or(Ok(()), Ending::check)
+    }
+
+    /// Waits until the call must end, and tells why.
+    pub(super) async fn must_end(&self) -> Error {
+        match &self.ending {
+            Some(ending) => ending.reached().await,
+            None => std::future::pending().await,
+        }
+    }
+}
