@@ -1,7 +1,11 @@
 //! The settings of `bank serve` that say how much it takes on at once.
 
+use std::time::Duration;
+
+use bytesize::ByteSize;
 use clap::Args;
 
+use super::database::parse_timeout;
 use crate::grpc::Capacity;
 
 /// How much the bank takes on at once, over all connections. What is beyond is turned away.
@@ -18,6 +22,27 @@ pub struct CapacitySettings {
         hide_env_values = true
     )]
     max_in_flight: u32,
+
+    /// How much memory the requests and answers in flight may take, beyond the first 64 KiB of each
+    #[arg(
+        long,
+        env = "BANK_MAX_IN_FLIGHT_BYTES",
+        value_name = "SIZE",
+        default_value = "256MiB",
+        hide_env_values = true
+    )]
+    max_in_flight_bytes: ByteSize,
+
+    /// How long a request may take to arrive, from its headers to its last byte
+    #[arg(
+        long,
+        env = "BANK_BODY_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "30s",
+        value_parser = parse_timeout,
+        hide_env_values = true
+    )]
+    body_timeout: Duration,
 
     /// How many readers the live feed may have
     #[arg(
@@ -47,6 +72,8 @@ impl CapacitySettings {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         Capacity {
             calls: count(self.max_in_flight),
+            bytes: usize::try_from(self.max_in_flight_bytes.as_u64()).unwrap_or(usize::MAX),
+            arrival: self.body_timeout,
             watchers: count(self.max_watchers),
             pipes: count(self.max_execute_streams),
         }

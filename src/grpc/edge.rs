@@ -20,6 +20,7 @@ use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 
 use super::admission::{Admission, Place};
+use super::arriving::Arriving;
 use super::deadline;
 use super::observe::{CallLog, Outcome};
 use super::status::{Error, Violations, is_unreadable};
@@ -102,6 +103,10 @@ where
         let (response, place) = match admitted {
             Err(error) => (Status::from(error).into_http(), None),
             Ok((place, deadline)) => {
+                // Health is told to the last.
+                let ends = if is_bank_call { draining.clone() } else { CancellationToken::new() };
+                let request =
+                    request.map(|body| Body::new(Arriving::new(body, place.clone(), ends)));
                 let response = match deadline::within(deadline, routes.oneshot(request)).await {
                     Err(error) => Status::from(error).into_http(),
                     Ok(Ok(response)) if is_bank_call => in_our_words(response),
@@ -139,7 +144,7 @@ fn admit(
     is_bank_call: bool,
     admission: &Admission,
     draining: &CancellationToken,
-) -> Result<(Place, Option<Instant>), Error> {
+) -> Result<(Arc<Place>, Option<Instant>), Error> {
     // Health must still be told while the server drains.
     if is_bank_call && draining.is_cancelled() {
         return Err(Error::Draining);
@@ -168,7 +173,7 @@ fn code_in(headers: &HeaderMap) -> Option<Code> {
 /// The last frame of a stream that ends before it is done.
 fn cut(
     outcome: &mut Outcome,
-    place: &mut Option<Place>,
+    place: &mut Option<Arc<Place>>,
     error: Error,
 ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
     *place = None;
@@ -190,7 +195,7 @@ pin_project! {
         inner: Body,
         ends_itself: bool,
         outcome: Outcome,
-        place: Option<Place>,
+        place: Option<Arc<Place>>,
         draining: CancellationToken,
         drained: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
         deadline: Option<Pin<Box<Sleep>>>,
@@ -222,6 +227,12 @@ impl http_body::Body for CallBody {
                 return cut(this.outcome, this.place, Error::Draining);
             }
             *this.has_data |= is_data;
+            if let (Some(data), Some(place)) = (data, &*this.place)
+                && let Err(error) = place.count_answer(data.len())
+            {
+                *this.is_cut = true;
+                return cut(this.outcome, this.place, error);
+            }
             if !is_data {
                 // The caller may send its next call as soon as it has this.
                 *this.place = None;

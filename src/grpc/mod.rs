@@ -6,6 +6,7 @@
 //! its log line, its place among those in flight (`admission`), its deadline, and the end of the server.
 
 mod admission;
+mod arriving;
 mod call;
 pub(crate) mod codec;
 mod deadline;

@@ -13,8 +13,6 @@ use tonic_types::{ErrorDetails, FieldViolation, QuotaViolation, StatusExt};
 use crate::ledger::{AccountId, Malformed, Refusal, RequestId};
 use crate::store;
 
-use super::admission::Room;
-
 /// The domain of every `ErrorInfo`.
 pub(super) const DOMAIN: &str = "bank.v1";
 
@@ -30,7 +28,7 @@ pub(super) enum Error {
     /// The server has begun, and does not know its books yet.
     Starting,
     /// Too much is under way: as much as this limit allows.
-    Overloaded(Room),
+    Overloaded(&'static str),
     /// The caller's deadline passed.
     DeadlineExceeded,
     /// The request was not there when its time was up.
@@ -100,8 +98,8 @@ impl From<Error> for Status {
                 let message = "the bank is starting; try again later";
                 Status::with_error_details(Code::Unavailable, message, details)
             }
-            Error::Overloaded(room) => {
-                let mut details = info("OVERLOADED", [("limit", room.name().to_owned())]);
+            Error::Overloaded(limit) => {
+                let mut details = info("OVERLOADED", [("limit", limit.to_owned())]);
                 details.set_retry_info(Some(RETRY_DELAY));
                 let message = "too much is under way already; nothing was done, try again later";
                 Status::with_error_details(Code::Unavailable, message, details)

@@ -1,16 +1,21 @@
 //! What is beyond the bank's capacity is turned away, at once and before any work; what was taken on goes
 //! on, and a place that is free again is given again.
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankServiceServer;
+use bank::grpc::proto::operation::Operation as Kind;
 use bank::grpc::{Admission, Capacity, Service, edge, proto};
 use bank::server::Options;
 use bank::store::{MemoryStore, Store};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
-use std::convert::Infallible;
-use std::sync::Arc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -20,7 +25,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::commands::{open, plain};
+use crate::support::commands::{account, open, plain, put};
 use crate::support::raw::framed;
 use crate::support::{
     Details, Gate, GatedJournal, LEDGER, ManualClock, TestServer, create, deposit, memory_store,
@@ -167,34 +172,62 @@ async fn through_edge<S: Store>(
     store: &Arc<S>,
     admission: &Admission,
     method: &str,
-    message: &impl Message,
-) -> Result<http::Response<edge::CallBody>, Status> {
-    let body = http_body_util::Full::new(bytes::Bytes::from(framed(&message.encode_to_vec())));
+    body: Body,
+    draining: &CancellationToken,
+) -> Result<edge::CallBody, Status> {
     let request = http::Request::post(format!("http://bank/bank.v1.BankService/{method}"))
         .header("content-type", "application/grpc")
-        .body(Body::new(body))
+        .body(body)
         .expect("it is well formed");
     let service = BankServiceServer::new(Service::new(store.clone()));
-    let (stage, draining) = (edge::Stage::Ready, CancellationToken::new());
+    let (stage, draining) = (edge::Stage::Ready, draining.clone());
     let response: Result<_, Infallible> =
-        edge::serve(service, stage, admission.clone(), draining, request).await;
+        edge::serve(service, stage, admission, draining, request).await;
     let response = response.unwrap_or_else(|error| match error {});
     match Status::from_header_map(response.headers()) {
         Some(status) => Err(status),
-        None => Ok(response),
+        None => Ok(response.into_body()),
     }
+}
+
+/// A body that is there at once.
+fn whole(message: &impl Message) -> Body {
+    Body::new(http_body_util::Full::new(Bytes::from(framed(&message.encode_to_vec()))))
+}
+
+/// A body that is sent part by part, and ends when its sender is dropped.
+fn in_parts() -> (tokio::sync::mpsc::UnboundedSender<Vec<u8>>, Body) {
+    let (sender, parts) = tokio::sync::mpsc::unbounded_channel::<Vec<u8>>();
+    let parts = tokio_stream::wrappers::UnboundedReceiverStream::new(parts);
+    let frames = parts.map(|part| Ok::<_, Infallible>(http_body::Frame::data(Bytes::from(part))));
+    (sender, Body::new(StreamBody::new(frames)))
+}
+
+/// The status that an answer ends with.
+async fn end(mut answer: edge::CallBody) -> Status {
+    loop {
+        let frame = answer.frame().await.expect("it ends with a status").expect("it is whole");
+        if let Some(trailers) = frame.trailers_ref() {
+            return Status::from_header_map(trailers).expect("it has a status");
+        }
+    }
+}
+
+async fn with_alice() -> Arc<impl Store> {
+    let store = Arc::new(memory_store(&ManualClock::new()));
+    store.execute(plain(open("alice", 0))).await.expect("it answers").expect("it opens");
+    store
 }
 
 /// A place is taken until the answer's last byte is.
 #[tokio::test]
 async fn an_answer_that_nobody_takes_keeps_its_place() {
-    let store = Arc::new(memory_store(&ManualClock::new()));
-    store.execute(plain(open("alice", 0))).await.expect("it answers").expect("it opens");
+    let (store, never) = (with_alice().await, CancellationToken::new());
     let admission = Admission::new(&Capacity { calls: 1, ..Capacity::default() });
     let request = proto::GetBalanceRequest { account_id: "alice".to_owned(), as_of_time: None };
-    let get = async || through_edge(&store, &admission, "GetBalance", &request).await;
-
-    let mut untaken = get().await.expect("there is a place").into_body();
+    let get =
+        async || through_edge(&store, &admission, "GetBalance", whole(&request), &never).await;
+    let mut untaken = get().await.expect("there is a place");
     assert_overloaded(&get().await.expect_err("there is none"), "in_flight");
     let data = untaken.frame().await.expect("there is an answer").expect("it is whole");
     assert!(data.is_data());
@@ -204,4 +237,154 @@ async fn an_answer_that_nobody_takes_keeps_its_place() {
     let again = get().await.expect("there is a place");
     drop(again);
     get().await.expect("there is a place");
+}
+
+/// Time passes in the test's own clock: a request that comes too slowly, or never, gives its place back.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_does_not_arrive_is_given_up() {
+    let (store, never) = (with_alice().await, CancellationToken::new());
+    let arrival = Duration::from_secs(30);
+    let admission = Admission::new(&Capacity { calls: 1, arrival, ..Capacity::default() });
+    let message = framed(&deposit("alice", 1, "USD").encode_to_vec());
+    let cut = message.len() - 1;
+    for parts in [vec![], vec![&message[..3]], vec![&message[..cut]], vec![&message[..]]] {
+        let (sender, body) = in_parts();
+        for part in &parts {
+            sender.send(part.to_vec()).expect("it is open");
+        }
+        let begun = Instant::now();
+        let answer = through_edge(&store, &admission, "Deposit", body, &never).await;
+        let status = answer.expect_err("its end did not come");
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        assert_eq!(Details::of(&status).reason, "DEADLINE_EXCEEDED");
+        assert_eq!(begun.elapsed(), arrival, "{parts:?}");
+    }
+    // Byte by byte it takes as long: every sign of life is not one more delay.
+    let (sender, body) = in_parts();
+    let trickle = tokio::spawn({
+        let message = message.clone();
+        async move {
+            for byte in message {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                let _ = sender.send(vec![byte]);
+            }
+        }
+    });
+    let begun = Instant::now();
+    let answer = through_edge(&store, &admission, "Deposit", body, &never).await;
+    assert_eq!(answer.expect_err("it comes too slowly").code(), Code::DeadlineExceeded);
+    assert!(begun.elapsed() <= arrival);
+    trickle.abort();
+
+    // A server that is told to end waits for nobody who has not asked yet.
+    let (sender, body) = in_parts();
+    let draining = CancellationToken::new();
+    let asking = through_edge(&store, &admission, "Deposit", body, &draining);
+    let told = async { draining.cancel() };
+    let (answer, ()) = tokio::join!(asking, told);
+    assert_eq!(Details::of(&answer.expect_err("it drains")).reason, "DRAINING");
+    drop(sender);
+
+    let deposit = whole(&deposit("alice", 1, "USD"));
+    let answer = through_edge(&store, &admission, "Deposit", deposit, &never).await;
+    assert_eq!(end(answer.expect("there is a place")).await.code(), Code::Ok);
+    let alice = store.account(&account("alice")).await.expect("it answers").expect("it is there");
+    assert_eq!(alice.account.balance.posted, 1, "nothing was done but the last");
+}
+
+/// A pipe may be silent for as long as it likes.
+#[tokio::test(start_paused = true)]
+async fn a_silent_pipe_stays_open() {
+    let (store, never) = (with_alice().await, CancellationToken::new());
+    let admission = Admission::new(&Capacity::default());
+    let (sender, body) = in_parts();
+    let answer = through_edge(&store, &admission, "ExecuteStream", body, &never).await;
+    let mut answer = answer.expect("there is a place");
+    let operation = proto::Operation { operation: Some(Kind::Deposit(deposit("alice", 1, "USD"))) };
+    let operation = proto::ExecuteStreamRequest { operation: Some(operation), correlation_id: 1 };
+    for _ in 0..2 {
+        let waiting = tokio::time::timeout(Duration::from_secs(86_400), answer.frame()).await;
+        assert!(waiting.is_err(), "{waiting:?}");
+        sender.send(framed(&operation.encode_to_vec())).expect("it is open");
+        assert!(answer.frame().await.expect("a result").expect("it goes on").is_data());
+    }
+    drop(sender);
+    assert_eq!(end(answer).await.code(), Code::Ok);
+}
+
+/// Large requests may take so much memory together, and no more; small ones go on.
+#[tokio::test]
+async fn the_bytes_of_requests_are_bounded() {
+    let (store, never) = (with_alice().await, CancellationToken::new());
+    let admission = Admission::new(&Capacity { bytes: 1 << 20, ..Capacity::default() });
+    let batch = |count: usize| {
+        let one =
+            proto::DepositRequest { description: "x".repeat(500), ..deposit("alice", 1, "USD") };
+        let operations = vec![proto::Operation { operation: Some(Kind::Deposit(one)) }; count];
+        framed(&proto::ExecuteBatchRequest { operations, atomic: false }.encode_to_vec())
+    };
+    let execute = |body| through_edge(&store, &admission, "ExecuteBatch", body, &never);
+    let (first, body) = in_parts();
+    let mut arriving = std::pin::pin!(execute(body));
+    first.send(batch(1500)[..700 << 10].to_vec()).expect("it is open");
+    assert!(futures_util::poll!(arriving.as_mut()).is_pending(), "it is not whole");
+
+    let (second, body) = in_parts();
+    second.send(batch(1500)).expect("it is open");
+    drop(second);
+    assert_overloaded(&execute(body).await.expect_err("it is too much"), "in_flight_bytes");
+    let small = whole(&deposit("alice", 1, "USD"));
+    let small = through_edge(&store, &admission, "Deposit", small, &never).await;
+    assert_eq!(end(small.expect("it is small")).await.code(), Code::Ok);
+
+    drop(first);
+    let status = arriving.await.expect_err("it was cut off");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let (third, body) = in_parts();
+    third.send(batch(1500)).expect("it is open");
+    drop(third);
+    assert_eq!(end(execute(body).await.expect("there is room")).await.code(), Code::Ok);
+    let alice = store.account(&account("alice")).await.expect("it answers").expect("it is there");
+    assert_eq!(alice.account.balance.posted, 1501, "nothing of the others was done");
+}
+
+/// Answers that nobody takes may keep so much memory together: further large ones are not given, but what
+/// was done is told.
+#[tokio::test]
+async fn the_bytes_of_answers_are_bounded() {
+    let (store, never) = (with_alice().await, CancellationToken::new());
+    let admission = Admission::new(&Capacity { bytes: 10_000, ..Capacity::default() });
+    let requests = vec![plain(put("alice", 1)); 1000];
+    store.execute_each(requests).await.expect("it answers");
+    let list = proto::ListTransactionsRequest { page_size: 1000, ..Default::default() };
+    let read = async || {
+        let body = whole(&list);
+        through_edge(&store, &admission, "ListTransactions", body, &never).await.expect("a place")
+    };
+    let mut untaken = read().await;
+    let page = untaken.frame().await.expect("there is an answer").expect("it is whole");
+    let size = page.data_ref().expect("it is data").len();
+    assert!((5_001..=10_000).contains(&(size - (64 << 10))), "one fits and two do not: {size}");
+    assert_overloaded(&end(read().await).await, "in_flight_bytes");
+
+    let small = proto::ListTransactionsRequest { page_size: 10, ..Default::default() };
+    let small = through_edge(&store, &admission, "ListTransactions", whole(&small), &never).await;
+    assert_eq!(end(small.expect("a place")).await.code(), Code::Ok);
+    let operation = proto::Operation { operation: Some(Kind::Deposit(deposit("alice", 1, "USD"))) };
+    let batch = |count: usize| {
+        whole(&proto::ExecuteBatchRequest {
+            operations: vec![operation.clone(); count],
+            atomic: true,
+        })
+    };
+    let execute = |body| through_edge(&store, &admission, "ExecuteBatch", body, &never);
+    let mut done = execute(batch(1000)).await.expect("there is some room");
+    let results = done.frame().await.expect("there is an answer").expect("it is whole");
+    assert!(results.data_ref().expect("it is data").len() > 64 << 10);
+    assert_overloaded(&execute(batch(1)).await.expect_err("there is none"), "in_flight_bytes");
+
+    drop((untaken, done));
+    assert_eq!(end(read().await).await.code(), Code::Ok);
+    let alice = store.account(&account("alice")).await.expect("it answers").expect("it is there");
+    assert_eq!(alice.account.balance.posted, 2000);
 }
