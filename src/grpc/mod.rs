@@ -14,6 +14,7 @@ pub mod edge;
 mod observe;
 mod page_token;
 mod parse;
+mod pipe;
 mod render;
 pub mod service;
 mod status;

@@ -14,10 +14,7 @@ use super::edge::EndsItself;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
 use super::status::{Became, Error, NoTransactionOf, Violations, is_unreadable, row};
-use super::{parse, proto, render, watch};
-
-/// How many operations of a stream are executed together, at the most.
-const MAX_ARRIVED: usize = 1024;
+use super::{parse, pipe, proto, render, watch};
 
 /// What a call that goes on answers.
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -447,18 +444,6 @@ impl<S: Store> Service<S> {
     }
 }
 
-/// What has arrived next, unless the call must end: then nothing more is taken in.
-async fn next_unless_ending<T>(
-    arriving: &mut (impl Stream<Item = T> + Unpin),
-    call: &Call,
-) -> Result<Option<T>, Error> {
-    tokio::select! {
-        biased;
-        error = call.must_end() => Err(error),
-        arrived = arriving.next() => Ok(arrived),
-    }
-}
-
 /// One method of the generated trait: takes the message out of its envelope, and puts the answer, or
 /// the status of what went wrong, into one.
 macro_rules! methods {
@@ -489,7 +474,7 @@ macro_rules! methods {
             ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
                 let service = Self { store: self.store.clone() };
                 let call = Call::of(request.extensions());
-                let arriving = request.into_inner().ready_chunks(MAX_ARRIVED);
+                let arriving = request.into_inner().fuse();
                 // Nothing is taken in before the results of what came before were wanted, so a client
                 // that does not read is not read from.
                 let results = stream::unfold(Some(arriving), move |arriving| {
@@ -497,7 +482,7 @@ macro_rules! methods {
                     let call = call.clone();
                     async move {
                         let mut arriving = arriving?;
-                        match next_unless_ending(&mut arriving, &call).await {
+                        match pipe::next(&mut arriving, &call).await {
                             Err(error) => Some((vec![Err(Status::from(error))], None)),
                             Ok(None) => None,
                             Ok(Some(arrived)) => {
