@@ -12,6 +12,7 @@ pub(crate) mod codec;
 mod deadline;
 pub mod edge;
 mod observe;
+mod page;
 mod page_token;
 mod parse;
 mod pipe;

@@ -14,7 +14,7 @@ use super::edge::EndsItself;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
 use super::status::{Became, Error, NoTransactionOf, Violations, is_unreadable, row};
-use super::{parse, pipe, proto, render, watch};
+use super::{page, parse, pipe, proto, render, watch};
 
 /// What a call that goes on answers.
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -206,11 +206,14 @@ impl<S: Store> Service<S> {
     ) -> Result<proto::ListAccountsResponse, Error> {
         let tokens = PageTokens::of_accounts(self.store.ledger_id(), &request);
         let page = self.store.accounts(&parse::list_accounts(&request, &tokens)?).await?;
+        let mut accounts: Vec<_> = page.accounts.iter().map(render::account_view).collect();
+        let next = match page::cut(&mut accounts) {
+            Some(last) => Some(page.accounts[last].account.id.clone()),
+            None => page.next,
+        };
         Ok(proto::ListAccountsResponse {
-            accounts: page.accounts.iter().map(render::account_view).collect(),
-            next_page_token: page
-                .next
-                .map_or_else(String::new, |after| tokens.seal_account(&after)),
+            accounts,
+            next_page_token: next.map_or_else(String::new, |after| tokens.seal_account(&after)),
         })
     }
 
@@ -223,15 +226,18 @@ impl<S: Store> Service<S> {
         let query = parse::list_transactions(&request, &tokens)?;
         let asked_about = query.account_id.as_ref();
         let page = self.store.transactions(&query).await??;
+        let mut transactions = page
+            .records
+            .iter()
+            .map(|linked| render::linked_transaction(ledger, linked, asked_about))
+            .collect::<Result<Vec<_>, _>>()?;
+        let next = match page::cut(&mut transactions) {
+            Some(last) => Some(page.cursor_after(last)),
+            None => page.next,
+        };
         Ok(proto::ListTransactionsResponse {
-            transactions: page
-                .records
-                .iter()
-                .map(|linked| render::linked_transaction(ledger, linked, asked_about))
-                .collect::<Result<_, _>>()?,
-            next_page_token: page
-                .next
-                .map_or_else(String::new, |cursor| tokens.seal_cursor(cursor)),
+            transactions,
+            next_page_token: next.map_or_else(String::new, |cursor| tokens.seal_cursor(cursor)),
         })
     }
 
@@ -302,11 +308,14 @@ impl<S: Store> Service<S> {
         let ledger = self.store.ledger_id();
         let tokens = PageTokens::of_holds(ledger, &request);
         let page = self.store.holds(&parse::list_holds(&request, &tokens)?).await??;
+        let mut holds: Vec<_> = page.holds.iter().map(|hold| render::hold(ledger, hold)).collect();
+        let next = match page::cut(&mut holds) {
+            Some(last) => Some(page.holds[last].placed),
+            None => page.next,
+        };
         Ok(proto::ListHoldsResponse {
-            holds: page.holds.iter().map(|hold| render::hold(ledger, hold)).collect(),
-            next_page_token: page
-                .next
-                .map_or_else(String::new, |before| tokens.seal_sequence(before)),
+            holds,
+            next_page_token: next.map_or_else(String::new, |before| tokens.seal_sequence(before)),
         })
     }
 

@@ -28,7 +28,9 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 /// What it misses costs nothing to keep; but one that will never catch up should know.
 const MAX_LAG: u64 = 65_536;
 
-const PAGE_SIZE: usize = 256;
+/// How many records a watcher reads at once. They are kept until its reader has taken them: half a megabyte
+/// for a reader that has stalled, where each has every label that is allowed.
+const PAGE_SIZE: usize = 64;
 
 /// What a watcher was asked for.
 pub(super) struct Watch {

@@ -235,6 +235,22 @@ pub struct TransactionPage {
     pub next: Option<Cursor>,
 }
 
+impl TransactionPage {
+    /// Where a page begins that has the records after this one of them. Whatever comes later is not part
+    /// of the listing: neither what it did not reach, nor what was written since.
+    ///
+    /// # Panics
+    ///
+    /// When there are not so many records.
+    #[must_use]
+    pub fn cursor_after(&self, index: usize) -> Cursor {
+        let sequences = self.records.iter().map(|linked| linked.record.sequence);
+        let newest = sequences.max().unwrap_or_default();
+        let until = self.next.map_or(newest, |next| next.until);
+        Cursor { after: self.records[index].record.sequence, until }
+    }
+}
+
 /// What an account had at a moment in the past.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PastBalance {

@@ -15,6 +15,7 @@ mod database_checks;
 mod durability;
 mod errors;
 mod house;
+mod pages;
 mod postgres;
 mod process;
 mod properties;
