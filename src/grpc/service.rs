@@ -338,15 +338,20 @@ impl<S: Store> Service<S> {
         call: &Call,
         operations: Vec<Result<ledger::Request, Violations>>,
     ) -> Result<Vec<proto::OperationResult>, Error> {
-        let mut violations = Violations::default();
+        let mut malformed = None;
         let mut requests = Vec::with_capacity(operations.len());
-        for operation in operations {
+        for (index, operation) in operations.into_iter().enumerate() {
             match operation {
                 Ok(request) => requests.push(request),
-                Err(others) => violations.extend(others),
+                Err(others) => {
+                    let (_, violations) = malformed.get_or_insert((index, Violations::default()));
+                    violations.extend(others);
+                }
             }
         }
-        violations.check()?;
+        if let Some((index, violations)) = malformed {
+            return Err(Error::InvalidOperation { index, violations });
+        }
         call.may_begin()?;
         let answers = self.store.execute_all(requests).await?;
         let executed = answers

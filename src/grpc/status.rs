@@ -35,6 +35,8 @@ pub(super) enum Error {
     NotInTime,
     /// The request is malformed.
     Invalid(Violations),
+    /// A batch is malformed as a whole, because of its operations: the first of them that is.
+    InvalidOperation { index: usize, violations: Violations },
     /// The books say no.
     Refused(Refusal),
     /// No transaction was made by a request.
@@ -114,7 +116,8 @@ impl From<Error> for Status {
                 "the request did not arrive in time; nothing was done",
                 info("DEADLINE_EXCEEDED", []),
             ),
-            Error::Invalid(violations) => violations.into_status(),
+            Error::Invalid(violations) => violations.into_status(None),
+            Error::InvalidOperation { index, violations } => violations.into_status(Some(index)),
             Error::Refused(refusal) => refused(&refusal, None),
             Error::Operation { index, refusal } => refused(&refusal, Some(index)),
             Error::WatcherTooSlow => {
@@ -407,12 +410,12 @@ impl Violations {
     pub(super) fn of_message(description: &str) -> Status {
         let mut violations = Self::default();
         violations.add("", description);
-        violations.into_status()
+        violations.into_status(None)
     }
 
     /// A status travels in headers, which clients limit to 8 KiB or so: a batch with thousands of wrong
     /// fields is told the first ones, and how many more there are.
-    fn into_status(mut self) -> Status {
+    fn into_status(mut self, operation_index: Option<usize>) -> Status {
         let more = self.0.len().saturating_sub(MAX_VIOLATIONS);
         self.0.truncate(MAX_VIOLATIONS);
         if more > 0 {
@@ -427,7 +430,8 @@ impl Violations {
             })
             .collect::<Vec<_>>()
             .join("; ");
-        let mut details = info("INVALID_REQUEST", []);
+        let index = operation_index.map(|index| ("operation_index", index.to_string()));
+        let mut details = info("INVALID_REQUEST", index);
         details.set_bad_request(self.0);
         Status::with_error_details(Code::InvalidArgument, message, details)
     }

@@ -262,6 +262,22 @@ async fn not_reversible() {
     assert_precondition(&status, "NOT_REVERSIBLE", &format!("transactions/{back}"), &metadata);
 }
 
+/// All that is malformed in a batch that is all or none is told at once, with the first operation of it.
+#[tokio::test]
+async fn malformed_operations_of_a_batch() {
+    use proto::operation::Operation as Kind;
+    let (_server, mut client) = bank().await;
+    let operations = [deposit("bob", 1, "USD"), deposit("bob", 0, "USD"), deposit("", 1, "USD")]
+        .map(|request| proto::Operation { operation: Some(Kind::Deposit(request)) })
+        .to_vec();
+    let request = proto::ExecuteBatchRequest { operations, atomic: true };
+    let status = client.execute_batch(request).await.expect_err("two are malformed");
+    let metadata = [("operation_index", "1")];
+    let details = check(&status, Code::InvalidArgument, "INVALID_REQUEST", &metadata);
+    let fields = ["operations[1].deposit.amount.minor_units", "operations[2].deposit.account_id"];
+    assert_eq!(details.violated_fields(), fields);
+}
+
 /// The first refusal of a batch is the error of the whole, and tells where it was.
 #[tokio::test]
 async fn operation_of_a_batch() {
