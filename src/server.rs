@@ -20,7 +20,7 @@ use tonic_health::server::HealthReporter;
 use crate::grpc::edge::Stage;
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
-use crate::grpc::{Admission, Capacity, Service, edge};
+use crate::grpc::{Admission, BySize, Capacity, Service, edge};
 use crate::store::Store;
 
 /// What a server is to be like.
@@ -35,8 +35,8 @@ pub struct Options {
 /// What one client may use, so that none harms the others.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The largest message that is read, in bytes. The default takes a batch of 8192 operations with ids, a
-    /// description and some labels each.
+    /// The largest batch that is read, in bytes; any other message may have 64 KiB. The default takes 8192
+    /// operations with ids, a description and some labels each.
     pub max_message_bytes: usize,
     /// The largest list of headers that is read, in bytes.
     pub max_header_bytes: u32,
@@ -153,8 +153,8 @@ pub async fn run_opening<S: Store>(
     let open = async {
         let store = opening.await.map_err(Error::Opening)?;
         let reachable = store.reachable();
-        let bank = BankServiceServer::new(Service::new(store))
-            .max_decoding_message_size(limits.max_message_bytes);
+        let service = BankServiceServer::new(Service::new(store));
+        let bank = BySize::new(service, limits.max_message_bytes);
         let routes = Routes::new(bank)
             .add_service(health_service)
             .add_service(reflection().build_v1()?)

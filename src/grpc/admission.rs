@@ -11,22 +11,20 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use super::by_size::SMALL;
 use super::observe::method_of;
 use super::status::Error;
 
 /// How many watches of the health and calls of reflection may be open: programs and people that look on.
 const LOOKING_ON: usize = 1000;
 
-/// How many bytes of a message are not counted: as many as any request has that is no batch. So a call that
-/// is small is never turned away because of others that are large.
-const SMALL: usize = 64 << 10;
-
 /// What the server takes on at once.
 #[derive(Clone, Debug)]
 pub struct Capacity {
     /// How many calls that end by themselves may be in flight.
     pub calls: usize,
-    /// How many bytes their requests and answers may have together, but for the first 64 KiB of each.
+    /// How many bytes their requests and answers may have together, but for the first 64 KiB of each: so no
+    /// call that is small is turned away because of others that are large.
     pub bytes: usize,
     /// How long a request may take to arrive, from its headers to its last byte.
     pub arrival: Duration,

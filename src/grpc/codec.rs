@@ -1,14 +1,18 @@
 //! Protobuf on the wire: prost's codec, with our own word for bytes that are no message.
 //!
-//! tonic answers them INTERNAL, as if the fault were the server's; here they are an invalid request.
+//! tonic answers them INTERNAL, as if the fault were the server's; here they are an invalid request. So is a
+//! message that would take far more memory than it has bytes.
 
 use std::marker::PhantomData;
 
-use prost::Message;
+use bytes::Buf;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
+use prost::{DecodeError, Message};
 use tonic::Status;
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
 
+use super::by_size::SMALL;
 use super::status::Violations;
 
 /// Encodes `T`, decodes `U`.
@@ -49,6 +53,28 @@ impl<U: Message + Default> Decoder for MessageDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        U::decode(buffer).map(Some).map_err(|error| Violations::of_message(&error.to_string()))
+        let unreadable = |error: DecodeError| Violations::of_message(&error.to_string());
+        if buffer.remaining() > SMALL && has_too_many_fields(buffer.chunk()).map_err(unreadable)? {
+            let description = "has more fields than any request may have";
+            return Err(Violations::of_message(description));
+        }
+        U::decode(buffer).map(Some).map_err(unreadable)
     }
+}
+
+/// How many fields of a message are unfolded, at the most: more than the operations that a batch may have, so
+/// that one that has too many is told so by name.
+const MAX_FIELDS: usize = 16_384;
+
+/// An operation that says nothing has 2 bytes on the wire and some hundreds in memory: a batch of 16 MiB would
+/// take 2 GB before anybody could count its operations.
+fn has_too_many_fields(mut message: &[u8]) -> Result<bool, DecodeError> {
+    for _ in 0..MAX_FIELDS {
+        if message.is_empty() {
+            return Ok(false);
+        }
+        let (tag, wire_type) = decode_key(&mut message)?;
+        skip_field(wire_type, tag, &mut message, DecodeContext::default())?;
+    }
+    Ok(!message.is_empty())
 }

@@ -7,6 +7,7 @@
 
 mod admission;
 mod arriving;
+mod by_size;
 mod call;
 pub(crate) mod codec;
 mod deadline;
@@ -22,6 +23,7 @@ mod status;
 mod watch;
 
 pub use admission::{Admission, Capacity};
+pub use by_size::BySize;
 pub(crate) use observe::code_name;
 pub(crate) use render::linked_transaction;
 pub use service::Service;

@@ -324,6 +324,49 @@ async fn bytes_that_are_no_message() {
     assert_untouched(&mut client).await;
 }
 
+/// Only a batch needs more than 64 KiB: whatever else has more is refused before it is read.
+#[tokio::test]
+async fn messages_that_are_too_large_for_their_method() {
+    let (server, mut client) = bank().await;
+    let large = "x".repeat(64 << 10);
+    let large = proto::DepositRequest { description: large, ..deposit("alice", 1, "USD") };
+    let operation = proto::operation::Operation::Deposit(large.clone());
+    let operation = proto::Operation { operation: Some(operation) };
+    let streamed =
+        proto::ExecuteStreamRequest { operation: Some(operation.clone()), correlation_id: 1 };
+    for (method, message) in [
+        ("Deposit", large.encode_to_vec()),
+        ("GetAccount", large.encode_to_vec()),
+        ("WatchTransactions", large.encode_to_vec()),
+        ("ExecuteStream", streamed.encode_to_vec()),
+    ] {
+        // Its length alone, and nothing of it.
+        let head = framed(&message)[..5].to_vec();
+        let status = raw::call(server.address, method, &[], head).await.status;
+        assert_eq!(status.code(), Code::InvalidArgument, "{method}: {status:?}");
+        assert_eq!(Details::of(&status).reason, "INVALID_REQUEST");
+        assert!(status.message().contains("65536 bytes"), "{method}: {status:?}");
+    }
+    let batch = proto::ExecuteBatchRequest { operations: vec![operation; 3], atomic: true };
+    let fields = [0, 1, 2].map(|index| format!("operations[{index}].deposit.description"));
+    let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+    assert_invalid(client.execute_batch(batch).await, &fields);
+    assert_untouched(&mut client).await;
+}
+
+/// Two bytes each on the wire, and some hundreds in memory: they are counted before they are unfolded.
+#[tokio::test]
+async fn a_batch_that_would_unfold_to_gigabytes() {
+    let (server, mut client) = bank().await;
+    for (count, field) in [(8193, "operations"), (7 << 20, "")] {
+        let body = framed(&[0x0a, 0x00].repeat(count));
+        let status = raw::call(server.address, "ExecuteBatch", &[], body).await.status;
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+        assert_eq!(Details::of(&status).violated_fields(), [field]);
+    }
+    assert_untouched(&mut client).await;
+}
+
 #[tokio::test]
 async fn batches_of_none_and_of_too_many() {
     let (_server, mut client) = bank().await;

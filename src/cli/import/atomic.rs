@@ -76,15 +76,16 @@ pub(super) async fn execute(
     }
 }
 
-/// The lines for which a batch was refused: the one whose operation is named, or those with violations.
+/// The lines for which a batch was refused: those with violations, or else the one whose operation is named.
 fn refused_lines(status: &Status, numbers: &[u64]) -> Vec<(u64, Status)> {
     let details = status.get_error_details();
     let Some(info) = details.error_info() else { return Vec::new() };
-    let index = info.metadata.get("operation_index").and_then(|index| index.parse::<usize>().ok());
-    if let Some(number) = index.and_then(|index| numbers.get(index)) {
-        return vec![(*number, status.clone())];
-    }
     let violations = details.bad_request().map_or(&[][..], |it| &it.field_violations);
+    if violations.is_empty() {
+        let index = info.metadata.get("operation_index").and_then(|index| index.parse().ok());
+        let number = index.and_then(|index: usize| numbers.get(index));
+        return number.map(|number| (*number, status.clone())).into_iter().collect();
+    }
     violations
         .iter()
         .filter_map(|violation| {

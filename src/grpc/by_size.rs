@@ -1,0 +1,63 @@
+//! How large a request may be: only a batch needs more than 64 KiB.
+//!
+//! Everything else is a single operation or a question, which with all its labels has 13 KiB. **Invariant:**
+//! what is larger is refused as soon as it says so, before it is read.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tower::Service;
+
+use super::observe::method_of;
+use super::proto::bank_service_server::{BankService, BankServiceServer};
+
+/// How many bytes a request that is no batch may have, and each message of a pipe.
+pub(super) const SMALL: usize = 64 << 10;
+
+/// The bank's service, with a size for each of its methods.
+#[derive(Debug)]
+pub struct BySize<T> {
+    batches: BankServiceServer<T>,
+    others: BankServiceServer<T>,
+}
+
+impl<T: BankService> BySize<T> {
+    /// The same service, in which a batch may have so many bytes.
+    #[must_use]
+    pub fn new(service: BankServiceServer<T>, max_bytes: usize) -> Self {
+        let others = service.clone().max_decoding_message_size(max_bytes.min(SMALL));
+        Self { batches: service.max_decoding_message_size(max_bytes), others }
+    }
+}
+
+/// Whatever `T` is: the service is shared.
+impl<T> Clone for BySize<T> {
+    fn clone(&self) -> Self {
+        Self { batches: self.batches.clone(), others: self.others.clone() }
+    }
+}
+
+impl<T: BankService> Service<Request<Body>> for BySize<T> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = <BankServiceServer<T> as Service<Request<Body>>>::Future;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Both are ready at any time.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match method_of(request.uri().path()) {
+            Some("ExecuteBatch") => self.batches.call(request),
+            Some(_) | None => self.others.call(request),
+        }
+    }
+}
+
+impl<T> NamedService for BySize<T> {
+    const NAME: &'static str = <BankServiceServer<T> as NamedService>::NAME;
+}
