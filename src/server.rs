@@ -3,17 +3,19 @@
 //! [`run`] serves on a listener until it is told to end, and is the same for the binary and for the
 //! tests. What it is to be like is said by [`Options`].
 
+mod connection;
+mod limits;
+mod listen;
+mod opening;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -22,6 +24,9 @@ use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
 use crate::grpc::{Admission, BySize, Capacity, Service, edge};
 use crate::store::Store;
+
+use connection::Ending;
+pub use limits::Limits;
 
 /// What a server is to be like.
 #[derive(Clone, Debug, Default)]
@@ -32,46 +37,12 @@ pub struct Options {
     pub capacity: Capacity,
 }
 
-/// What one client may use, so that none harms the others.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// The largest batch that is read, in bytes; any other message may have 64 KiB. The default takes 8192
-    /// operations with ids, a description and some labels each.
-    pub max_message_bytes: usize,
-    /// The largest list of headers that is read, in bytes.
-    pub max_header_bytes: u32,
-    /// How many calls one connection may have open.
-    pub max_streams: u32,
-    /// How many streams one connection may have reset before they were accepted (CVE-2023-44487).
-    pub max_pending_resets: usize,
-    /// How long a connection may be silent before it is asked for a sign of life.
-    pub keepalive_interval: Duration,
-    /// How long the sign of life may take.
-    pub keepalive_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_message_bytes: 16 << 20,
-            max_header_bytes: 16 << 10,
-            max_streams: 1024,
-            max_pending_resets: 20,
-            keepalive_interval: Duration::from_secs(30),
-            keepalive_timeout: Duration::from_secs(20),
-        }
-    }
-}
-
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The descriptors of the API can't be served.
     #[error("the reflection service can't be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    /// Serving failed.
-    #[error("serving failed: {0}")]
-    Transport(#[from] tonic::transport::Error),
     /// The store can't be opened.
     #[error("{0}")]
     Opening(String),
@@ -127,34 +98,26 @@ pub async fn run_opening<S: Store>(
 
     let draining = CancellationToken::new();
     let calls = {
-        let (draining, all) = (draining.clone(), all.clone());
-        tower::service_fn(move |request| {
+        let all = all.clone();
+        move |request, draining| {
             let (routes, stage) = match all.get() {
                 Some(all) => (all.clone(), Stage::Ready),
                 None => (health_only.clone(), Stage::Starting),
             };
-            edge::serve(routes, stage, &admission, draining.clone(), request)
-        })
+            edge::serve(routes, stage, &admission, draining, request)
+        }
     };
     let stop = CancellationToken::new();
-    let serving = Server::builder()
-        .max_concurrent_streams(limits.max_streams)
-        .http2_max_header_list_size(limits.max_header_bytes)
-        .http2_max_pending_accept_reset_streams(Some(limits.max_pending_resets))
-        .http2_keepalive_interval(Some(limits.keepalive_interval))
-        .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-        .serve_with_incoming_shutdown(
-            calls,
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stop.clone().cancelled_owned(),
-        );
+    let max_message_bytes = limits.max_message_bytes;
+    let when = Ending { draining: draining.clone(), stop: stop.clone() };
+    let serving = listen::serve(listener, limits, calls, when);
 
     let ending = AtomicBool::new(false);
     let open = async {
         let store = opening.await.map_err(Error::Opening)?;
         let reachable = store.reachable();
         let service = BankServiceServer::new(Service::new(store));
-        let bank = BySize::new(service, limits.max_message_bytes);
+        let bank = BySize::new(service, max_message_bytes);
         let routes = Routes::new(bank)
             .add_service(health_service)
             .add_service(reflection().build_v1()?)
@@ -204,9 +167,7 @@ pub async fn run_opening<S: Store>(
                 opened?;
                 is_done = true;
             }
-            served = &mut serving => {
-                return served.map(|()| Drained::Fully).map_err(Error::Transport);
-            }
+            () = &mut serving => return Ok(Drained::Fully),
             () = &mut drain => return Ok(Drained::CutOff),
         }
     }

@@ -38,7 +38,8 @@ pub(super) async fn serve(
     let address =
         listener.local_addr().map_err(|error| format!("can't tell where it listens: {error}"))?;
     let version = env!("CARGO_PKG_VERSION");
-    let options = Options { capacity: settings.capacity.capacity(), ..Options::default() };
+    let options =
+        Options { limits: settings.connections.limits(), capacity: settings.capacity.capacity() };
     if let Some(engine) = engine {
         tracing::info!(%address, version, database = %engine, "listening");
         let opening = connect(&engine);

@@ -6,6 +6,7 @@
 
 mod capacity;
 mod client;
+mod connections;
 mod database;
 mod serve;
 mod upkeep;
@@ -22,6 +23,7 @@ pub use client::{
     OneHold, OneSided, PlaceHold, ReleaseHold, Remarks, Reverse, Statement, TransactionTypeName,
     Transfer, TrialBalance, TypedAmount, TypedPart, UpdateAccount, Watch,
 };
+pub use connections::ConnectionSettings;
 pub use database::{DatabaseSettings, Secret};
 pub use serve::{LogFilter, LogFormat, ServeSettings};
 pub use upkeep::{Backup, BooksIn, HeadOf, Migrate, Verify};

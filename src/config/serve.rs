@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use super::{CapacitySettings, DatabaseSettings};
+use super::{CapacitySettings, ConnectionSettings, DatabaseSettings};
 
 /// How to run the bank.
 #[derive(Debug, Args)]
@@ -78,6 +78,10 @@ pub struct ServeSettings {
         hide_env_values = true
     )]
     pub log_level: LogFilter,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub connections: ConnectionSettings,
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]

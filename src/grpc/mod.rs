@@ -16,6 +16,7 @@ mod observe;
 mod page;
 mod page_token;
 mod parse;
+pub mod peer;
 mod pipe;
 mod render;
 pub mod service;

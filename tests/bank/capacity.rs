@@ -48,13 +48,13 @@ async fn gated(capacity: Capacity) -> (TestServer, Gate) {
     let (journal, gate) = GatedJournal::closed();
     let store = MemoryStore::new(LEDGER, journal, clock.clone());
     let options = Options { capacity, ..Options::default() };
-    (TestServer::with(store, clock, options).await, gate)
+    (TestServer::over_with(store, clock, options).await, gate)
 }
 
 async fn with_capacity(capacity: Capacity) -> (TestServer, BankServiceClient<Channel>) {
     let clock = ManualClock::new();
     let options = Options { capacity, ..Options::default() };
-    let server = TestServer::with(memory_store(&clock), clock, options).await;
+    let server = TestServer::over_with(memory_store(&clock), clock, options).await;
     let mut client = server.client().await;
     client.create_account(create("alice", "USD")).await.expect("it opens");
     (server, client)

@@ -11,6 +11,7 @@ mod bad_input;
 mod capacity;
 mod cases;
 mod command_line;
+mod connections;
 mod database_checks;
 mod durability;
 mod errors;

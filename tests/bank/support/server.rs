@@ -38,11 +38,28 @@ impl TestServer {
         (Self::over(gated_store(journal, clock.clone()), clock).await, gate)
     }
 
-    pub(crate) async fn over<S: Store>(store: S, clock: ManualClock) -> Self {
-        Self::with(store, clock, Options::default()).await
+    /// Serves an empty bank in memory, as it is told to be.
+    pub(crate) async fn start_with(options: Options) -> Self {
+        let clock = ManualClock::new();
+        Self::over_with(memory_store(&clock), clock, options).await
     }
 
-    pub(crate) async fn with<S: Store>(store: S, clock: ManualClock, options: Options) -> Self {
+    /// Serves a bank in which nothing is durable until the gate opens, as it is told to be.
+    pub(crate) async fn start_gated_with(options: Options) -> (Self, Gate) {
+        let clock = ManualClock::new();
+        let (journal, gate) = GatedJournal::closed();
+        (Self::over_with(gated_store(journal, clock.clone()), clock, options).await, gate)
+    }
+
+    pub(crate) async fn over<S: Store>(store: S, clock: ManualClock) -> Self {
+        Self::over_with(store, clock, Options::default()).await
+    }
+
+    pub(crate) async fn over_with<S: Store>(
+        store: S,
+        clock: ManualClock,
+        options: Options,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let shutdown = CancellationToken::new();

@@ -1,0 +1,212 @@
+//! One connection, from its first call to its end.
+//!
+//! **Invariant:** every connection ends by itself: when it has had no call for too long, when it is too old,
+//! or when the server ends. It is told so first (GOAWAY), so that its client makes a new one and loses no
+//! call; when the time for that is up its streams end with UNAVAILABLE, and after as much time again
+//! whatever is left is cut off.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+
+use super::Limits;
+use super::opening::Opened;
+
+/// How a server tells its connections that it ends.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    /// Streams are to end, and calls that come later to be refused.
+    pub(super) draining: CancellationToken,
+    /// Connections are to end when their calls are answered.
+    pub(super) stop: CancellationToken,
+}
+
+/// Serves calls on a connection until it ends.
+pub(super) async fn serve<C, F, B>(opened: Opened, calls: C, limits: Limits, ending: Ending)
+where
+    C: Fn(Request<Body>, CancellationToken) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let Opened { peer, stream } = opened;
+    let address = peer.address;
+    let draining = ending.draining.child_token();
+    let activity = Arc::new(Activity::begin());
+    let service = service_fn({
+        let (activity, draining) = (activity.clone(), draining.clone());
+        move |request: Request<Incoming>| {
+            let call = activity.call();
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer.clone());
+            let response = calls(request, draining.clone());
+            async move {
+                response.await.map(|response| response.map(|inner| Counted { inner, _call: call }))
+            }
+        }
+    });
+    let connection = http2(&limits).serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+
+    let why = tokio::select! {
+        ended = &mut connection => return tell_end(address, ended),
+        () = ending.stop.cancelled() => Why::Stopping,
+        () = sleep(give_or_take_a_tenth(limits.max_connection_age)) => Why::Old,
+        () = activity.idle_for(limits.max_connection_idle) => Why::Idle,
+    };
+    tracing::debug!(?address, ?why, "a connection is to end");
+    connection.as_mut().graceful_shutdown();
+    // A server that ends has a limit of its own for all that is open.
+    let grace = async {
+        match why {
+            Why::Stopping => std::future::pending().await,
+            Why::Old | Why::Idle => sleep(limits.max_connection_age_grace).await,
+        }
+    };
+    tokio::select! {
+        ended = &mut connection => return tell_end(address, ended),
+        () = grace => draining.cancel(),
+    }
+    tokio::select! {
+        ended = &mut connection => tell_end(address, ended),
+        () = sleep(limits.max_connection_age_grace) => {
+            tracing::debug!(?address, "a connection was cut off");
+        }
+    }
+}
+
+/// Why a connection is to end.
+#[derive(Clone, Copy, Debug)]
+enum Why {
+    /// The server ends.
+    Stopping,
+    /// It is too old.
+    Old,
+    /// It has had no call for too long.
+    Idle,
+}
+
+fn tell_end(address: Option<std::net::SocketAddr>, ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        tracing::debug!(?address, error = &error as &dyn std::error::Error, "a connection failed");
+    }
+}
+
+/// How many streams of a connection may end by an error of the client's, as h2 sees it. A call that is turned
+/// away while its request is on its way counts as one, and an overload must not end a connection that others
+/// use; but what is queued for a client that doesn't read must have an end (RUSTSEC-2024-0003).
+const MAX_LOCAL_RESETS: usize = 16_384;
+
+fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .max_pending_accept_reset_streams(limits.max_pending_resets)
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    builder
+}
+
+fn give_or_take_a_tenth(duration: Duration) -> Duration {
+    duration.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+/// Which calls a connection has, and since when it has none.
+#[derive(Debug)]
+struct Activity {
+    began: Instant,
+    running: AtomicUsize,
+    /// In microseconds since it began: when the last call ended.
+    idle_since_us: AtomicU64,
+}
+
+impl Activity {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            running: AtomicUsize::new(0),
+            idle_since_us: AtomicU64::new(0),
+        }
+    }
+
+    /// A call that runs until what comes out is dropped.
+    fn call(self: &Arc<Self>) -> Call {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Call(self.clone())
+    }
+
+    /// Waits until there has been no call for so long.
+    async fn idle_for(&self, limit: Duration) {
+        loop {
+            let idle_since = match self.running.load(Ordering::Acquire) {
+                0 => self.began + Duration::from_micros(self.idle_since_us.load(Ordering::Relaxed)),
+                _ => Instant::now(),
+            };
+            if idle_since.elapsed() >= limit {
+                return;
+            }
+            // A call that ends meanwhile only moves the end further off.
+            sleep_until(idle_since + limit).await;
+        }
+    }
+}
+
+/// A call that runs.
+#[derive(Debug)]
+struct Call(Arc<Activity>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let now = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.0.idle_since_us.store(now, Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::Release);
+    }
+}
+
+pin_project! {
+    /// The body of an answer: its call runs until it is told or dropped.
+    struct Counted<B> {
+        #[pin]
+        inner: B,
+        _call: Call,
+    }
+}
+
+impl<B: http_body::Body> http_body::Body for Counted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.project().inner.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
