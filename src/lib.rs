@@ -6,6 +6,7 @@
 pub mod ledger;
 
 pub mod clock;
+pub mod histogram;
 pub mod store;
 
 pub mod grpc;

@@ -12,8 +12,8 @@ use std::ops::Bound;
 
 use super::hold::HoldSchedule;
 use super::{
-    Account, AccountId, Balance, Change, Currency, Hold, HoldId, HoldState, LedgerId, Posting,
-    Sequence, Time,
+    Account, AccountId, Amount, Balance, Change, Currency, Hold, HoldId, HoldState, LedgerId,
+    Posting, Sequence, Time,
 };
 
 /// All accounts of one currency, added up.
@@ -57,6 +57,8 @@ pub struct Books {
     numbers: HashMap<AccountId, AccountNumber>,
     order: BTreeSet<AccountId>,
     holds: BTreeMap<Sequence, Hold>,
+    /// All that set money aside, as 1 each, so that what is held is how many there are.
+    held: HoldSchedule,
     reversals: HashMap<Sequence, Reversals>,
     totals: BTreeMap<Currency, Totals>,
 }
@@ -99,6 +101,7 @@ impl Books {
             numbers: HashMap::new(),
             order: BTreeSet::new(),
             holds: BTreeMap::new(),
+            held: HoldSchedule::default(),
             reversals: HashMap::new(),
             totals: BTreeMap::new(),
         }
@@ -161,6 +164,12 @@ impl Books {
         let count = placed.partition_point(|placed| *placed < before);
         let placed = placed.iter().take(count).rev();
         Box::new(placed.filter_map(|placed| self.holds.get(placed)))
+    }
+
+    /// How many holds set money aside at a moment.
+    #[must_use]
+    pub fn held_count(&self, now: Time) -> u64 {
+        self.held.held_at(now).unsigned_abs()
     }
 
     /// How much of a transaction was moved back so far, in minor units.
@@ -325,6 +334,7 @@ impl Books {
     }
 
     fn hold_back(&mut self, hold: &Hold, now: Time) {
+        self.held.insert(hold.expire_time, hold.placed, Amount::ONE, now);
         if let Some(entry) = self.entry_mut(&hold.account_id) {
             let schedule = &mut entry.holds.get_or_insert_default().schedule;
             schedule.insert(hold.expire_time, hold.placed, hold.amount.amount, now);
@@ -332,6 +342,7 @@ impl Books {
     }
 
     fn let_go(&mut self, hold: &Hold) {
+        self.held.remove(hold.expire_time, hold.placed);
         if let Some(holds) = self.entry_mut(&hold.account_id).and_then(|entry| entry.holds.as_mut())
         {
             holds.schedule.remove(hold.expire_time, hold.placed);

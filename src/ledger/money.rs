@@ -81,6 +81,9 @@ fn asset_scale(scale: &str) -> Option<u16> {
 pub struct Amount(i64);
 
 impl Amount {
+    /// One minor unit.
+    pub const ONE: Self = Self(1);
+
     /// Takes a number of minor units.
     ///
     /// # Errors

@@ -8,10 +8,11 @@ mod sqlite;
 mod volatile;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::ledger::{Record, Sequence};
 
-use super::Error;
+use super::{Error, Writing};
 
 pub use super::chain::{ChainHash, Head};
 pub use super::codec::PlainPosting;
@@ -55,6 +56,16 @@ pub trait Journal: Send + Sync + 'static {
     ///
     /// The error of `each`, or [`Error::Damaged`] at the first record that isn't what it should be.
     fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error>;
+
+    /// How many of the records up to this one, the newest that was appended, are not durable yet.
+    fn undurable(&self, _last: Sequence) -> u64 {
+        0
+    }
+
+    /// How writing goes; none for a journal in which records are durable as soon as they are appended.
+    fn writing(&self) -> Option<Arc<Writing>> {
+        None
+    }
 
     /// Waits until every record up to this one would survive whatever the journal promises to survive.
     fn durable(&self, sequence: Sequence) -> impl Future<Output = Result<(), Error>> + Send;

@@ -8,7 +8,7 @@
 mod files;
 mod pages;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
 use crate::ledger::{
@@ -20,8 +20,8 @@ use super::execute::{Desk, Files};
 use super::journal::{PlainPosting, Scanned};
 use super::{
     AccountPage, AccountQuery, AccountView, BatchRefused, Changes, EachAnswer, Error, Executed,
-    HoldPage, HoldQuery, Journal, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
-    TransactionQuery,
+    Figures, HoldPage, HoldQuery, Journal, LinkedRecord, PastBalance, RecordKey, Store,
+    TransactionPage, TransactionQuery, Writing,
 };
 
 /// Keeps the books in memory, and every record in a journal.
@@ -146,6 +146,21 @@ fn not_found(account_id: &AccountId) -> Refusal {
 impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
     fn ledger_id(&self) -> LedgerId {
         self.ledger_id
+    }
+
+    async fn figures(&self) -> Result<Figures, Error> {
+        let state = self.lock();
+        let Desk { books, last_sequence, last_time } = &state.desk;
+        Ok(Figures {
+            accounts: books.totals().map(|(_, totals)| totals.account_count).sum(),
+            holds: books.held_count(self.clock.now().max(*last_time)),
+            records: last_sequence.number(),
+            undurable: self.journal.undurable(*last_sequence),
+        })
+    }
+
+    fn writing(&self) -> Option<Arc<Writing>> {
+        self.journal.writing()
     }
 
     async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {

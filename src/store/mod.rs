@@ -11,6 +11,7 @@ pub mod journal;
 mod memory;
 mod postgres;
 mod request_index;
+mod stats;
 mod watchers;
 
 use std::future::Future;
@@ -27,6 +28,7 @@ use crate::ledger::{
 pub use journal::Journal;
 pub use memory::MemoryStore;
 pub use postgres::{DatabaseArchive, EngineSettings, PostgresStore, SchemaError, Wrong, migrate};
+pub use stats::{Figures, Writing};
 
 /// Why a store can't answer. Its text is for the log; clients see only the status that it maps to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -272,6 +274,14 @@ pub trait Store: Send + Sync + 'static {
     /// Whether what keeps the records can be reached, and every change of that; none for a store that needs
     /// nobody else.
     fn reachable(&self) -> Option<watch::Receiver<bool>> {
+        None
+    }
+
+    /// How much it keeps now. Told at once: it may rest on what is not durable yet.
+    fn figures(&self) -> impl Future<Output = Result<Figures, Error>> + Send;
+
+    /// How writing goes; none for a store that has nothing to wait for.
+    fn writing(&self) -> Option<Arc<Writing>> {
         None
     }
 

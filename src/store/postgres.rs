@@ -9,6 +9,7 @@
 mod archive;
 mod compare;
 mod engine;
+mod figures;
 mod group;
 mod keeper;
 mod numbers;
@@ -38,8 +39,8 @@ pub use self::schema::SchemaError;
 
 use super::{
     AccountPage, AccountQuery, AccountView, BatchRefused, Changes, EachAnswer, Error, Executed,
-    HoldPage, HoldQuery, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
-    TransactionQuery,
+    Figures, HoldPage, HoldQuery, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
+    TransactionQuery, Writing,
 };
 
 /// Keeps the books in an SQL engine that speaks PostgreSQL's protocol.
@@ -49,6 +50,7 @@ pub struct PostgresStore<C> {
     clock: Arc<C>,
     queue: Queue,
     waiting: Arc<Waiting>,
+    writing: Arc<Writing>,
     reachable: watch::Receiver<bool>,
     keepers: Vec<AbortHandle>,
 }
@@ -93,9 +95,20 @@ impl<C: Clock> PostgresStore<C> {
             clock: clock.clone(),
             reachable,
             committed,
+            writing: Arc::default(),
         };
+        let observed = groups.writing.clone();
         let queue = groups.start();
-        Ok(Self { engine, ledger_id, clock, queue, waiting, reachable: is_reachable, keepers })
+        Ok(Self {
+            engine,
+            ledger_id,
+            clock,
+            queue,
+            waiting,
+            writing: observed,
+            reachable: is_reachable,
+            keepers,
+        })
     }
 
     async fn each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
@@ -137,6 +150,15 @@ impl<C: Clock> Store for PostgresStore<C> {
 
     fn reachable(&self) -> Option<watch::Receiver<bool>> {
         Some(self.reachable.clone())
+    }
+
+    async fn figures(&self) -> Result<Figures, Error> {
+        self.check_reachable()?;
+        self.read_figures().await.map_err(into_error)
+    }
+
+    fn writing(&self) -> Option<Arc<Writing>> {
+        Some(self.writing.clone())
     }
 
     async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {

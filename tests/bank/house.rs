@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 /// From the bottom up; a module may use those before it.
-const FLOORS: [&str; 8] =
-    ["ledger", "clock", "store", "grpc", "server", "config", "telemetry", "cli"];
+const FLOORS: [&str; 9] =
+    ["ledger", "clock", "histogram", "store", "grpc", "server", "config", "telemetry", "cli"];
 
 /// What a floor must never name, whatever is installed.
 const FORBIDDEN: [(&str, &[&str]); 3] = [
@@ -15,8 +15,19 @@ const FORBIDDEN: [(&str, &[&str]); 3] = [
         "ledger",
         &["tonic", "prost", "prost_types", "tokio", "rusqlite", "tracing", "uuid", "http", "bytes"],
     ),
-    ("store", &["tonic", "tonic_types", "tonic_health", "http", "clap"]),
-    ("grpc", &["clap", "rusqlite"]),
+    (
+        "store",
+        &[
+            "tonic",
+            "tonic_types",
+            "tonic_health",
+            "http",
+            "clap",
+            "prometheus_client",
+            "opentelemetry",
+        ],
+    ),
+    ("grpc", &["clap", "rusqlite", "prometheus_client"]),
 ];
 
 #[test]

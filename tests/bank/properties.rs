@@ -197,6 +197,8 @@ async fn check_books<A: Store, B: Store>(store: &A, reference: &B) -> Result<(),
     for (currency, totals) in &totals {
         prop_assert_eq!(totals.accounts_posted + totals.external_posted, 0, "{}", currency);
     }
+    let figures = store.figures().await.expect("they can be told");
+    prop_assert_eq!(figures, reference.figures().await.expect("they can be told"));
     for id in ["a", "b", "c", "d"] {
         let id = AccountId::parse(id).expect("an account id");
         let view = store.account(&id).await.expect("it can be read");

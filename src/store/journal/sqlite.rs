@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{LedgerId, Record, Sequence};
 use crate::store::chain::ChainHash;
-use crate::store::{Error, codec};
+use crate::store::{Error, Writing, codec};
 
 use super::{Journal, Scanned};
 use announcer::Announcer;
@@ -41,6 +41,7 @@ pub struct SqliteJournal {
     queue: Arc<Queue>,
     announcer: Arc<Announcer>,
     failure: CancellationToken,
+    writing: Arc<Writing>,
     /// Connections that nobody reads with at the moment.
     readers: Mutex<Vec<Connection>>,
     threads: Option<Threads>,
@@ -71,6 +72,7 @@ impl SqliteJournal {
         let queue = Arc::new(Queue::after(last));
         let announcer = Arc::new(Announcer::after(last));
         let failure = CancellationToken::new();
+        let writing = Arc::new(Writing::default());
         let (checkpointer, checkpoints) = Checkpointer::new(path)?;
         let writer = Writer {
             connection,
@@ -78,6 +80,7 @@ impl SqliteJournal {
             last_hash,
             announcer: announcer.clone(),
             failure: failure.clone(),
+            writing: writing.clone(),
             checkpoints,
             path: path.to_owned(),
             min_free_bytes,
@@ -97,6 +100,7 @@ impl SqliteJournal {
             queue,
             announcer,
             failure,
+            writing,
             readers,
             threads: Some(threads),
             ownership,
@@ -197,6 +201,14 @@ impl Journal for SqliteJournal {
         let connection =
             file::reader(&self.path).map_err(|error| file::unread(Sequence::new(1), &error))?;
         scan::records(connection, self.ledger_id, scan::Depth::Books, each).map(|_| ())
+    }
+
+    fn undurable(&self, last: Sequence) -> u64 {
+        self.queue.waiting(last)
+    }
+
+    fn writing(&self) -> Option<Arc<Writing>> {
+        Some(self.writing.clone())
     }
 
     async fn durable(&self, sequence: Sequence) -> Result<(), Error> {

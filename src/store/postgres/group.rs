@@ -5,6 +5,7 @@
 //! free only when the lost transaction has ended, so nothing is done twice.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -20,7 +21,7 @@ use super::write::write;
 use crate::clock::Clock;
 use crate::ledger::{LedgerId, Request, Sequence, Time};
 use crate::store::chain::ChainHash;
-use crate::store::{BatchRefused, EachAnswer, Error, Executed};
+use crate::store::{BatchRefused, EachAnswer, Error, Executed, Writing};
 
 /// How many requests one transaction takes, at the most, unless a single batch has more.
 const GROUP: usize = 1000;
@@ -58,18 +59,49 @@ pub(super) enum Answer {
 struct Job {
     work: Work,
     answer: oneshot::Sender<Result<Answer, Error>>,
+    undurable: Undurable,
+}
+
+/// Counts requests as long as it is not known what came of them.
+struct Undurable {
+    all: Arc<AtomicU64>,
+    count: u64,
+}
+
+impl Undurable {
+    fn new(all: &Arc<AtomicU64>, work: &Work) -> Self {
+        let count = work.requests().len() as u64;
+        all.fetch_add(count, Ordering::Relaxed);
+        Self { all: all.clone(), count }
+    }
+}
+
+impl Drop for Undurable {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.count, Ordering::Relaxed);
+    }
 }
 
 /// Where requests wait for the next group.
 #[derive(Clone)]
-pub(super) struct Queue(mpsc::Sender<Job>);
+pub(super) struct Queue {
+    jobs: mpsc::Sender<Job>,
+    undurable: Arc<AtomicU64>,
+}
 
 impl Queue {
     /// Does some work with the next group. The work goes on when nobody waits for its answer any more.
     pub(super) async fn execute(&self, work: Work) -> Result<Answer, Error> {
         let (answer, result) = oneshot::channel();
-        self.0.try_send(Job { work, answer }).map_err(|_| Error::Overloaded)?;
+        let undurable = Undurable::new(&self.undurable, &work);
+        let job = Job { work, answer, undurable };
+        self.jobs.try_send(job).map_err(|_| Error::Overloaded)?;
         result.await.unwrap_or(Err(Error::Unreachable))
+    }
+
+    /// How many requests wait for their group to be committed.
+    pub(super) fn undurable(&self) -> u64 {
+        self.undurable.load(Ordering::Relaxed)
     }
 }
 
@@ -82,17 +114,18 @@ pub(super) struct Groups<C> {
     pub(super) reachable: watch::Sender<bool>,
     /// Told of every commit.
     pub(super) committed: Arc<Notify>,
+    pub(super) writing: Arc<Writing>,
 }
 
 impl<C: Clock> Groups<C> {
     /// Begins to run groups. Ends when nobody can queue any more, once all that is queued is done.
     pub(super) fn start(self) -> Queue {
-        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (sender, jobs) = mpsc::channel(QUEUE);
         let (groups, jobs) = (Arc::new(self), Arc::new(Mutex::new(jobs)));
         for _ in 0..LANES {
             tokio::spawn(groups.clone().work_off(jobs.clone()));
         }
-        Queue(queue)
+        Queue { jobs: sender, undurable: Arc::default() }
     }
 
     async fn work_off(self: Arc<Self>, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
@@ -116,7 +149,7 @@ impl<C: Clock> Groups<C> {
 
     async fn run(&self, group: Vec<Job>) {
         let (works, mut answers): (Vec<Work>, Vec<_>) =
-            group.into_iter().map(|job| (job.work, job.answer)).unzip();
+            group.into_iter().map(|job| (job.work, (job.answer, job.undurable))).unzip();
         let mut results = match self.commit(&works).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             // Something in it can't be done: alone, each shows whether it is the one.
@@ -133,7 +166,8 @@ impl<C: Clock> Groups<C> {
                 works.iter().map(|_| Err(error.clone())).collect()
             }
         };
-        for (answer, result) in answers.drain(..).zip(results.drain(..)) {
+        for ((answer, undurable), result) in answers.drain(..).zip(results.drain(..)) {
+            drop(undurable);
             // Whoever has gone away will ask again.
             let _ = answer.send(result);
         }
@@ -188,6 +222,7 @@ impl<C: Clock> Groups<C> {
                 tracing::warn!(%failure, "a group of requests was given up");
                 return Err(failure);
             }
+            self.writing.note_retry();
             tracing::debug!(%failure, ?delay, "a group of requests is tried again");
             sleep(delay).await;
         }
@@ -208,7 +243,11 @@ impl<C: Clock> Groups<C> {
         let mut sheet = Sheet::load(&session, self.ledger_id, &wanted, now, limit).await?;
         let answers = decide(&mut sheet, &Stopped(now), works)?;
         let end = sheet.papers.new.last().map(|new| (new.record.sequence, new.hash));
+        let began = Instant::now();
         write(&session, &sheet, || *sent = Some(Sent { answers, end })).await?;
+        self.writing.sync_micros.observe_micros(began.elapsed());
+        let size: usize = works.iter().map(|work| work.requests().len()).sum();
+        self.writing.group_sizes.observe(size as u64);
         session.give_back();
         Ok(sent.take().map(|sent| sent.answers).unwrap_or_default())
     }

@@ -59,6 +59,10 @@ impl Journal for GatedJournal {
         self.inner.scan(each)
     }
 
+    fn undurable(&self, last: Sequence) -> u64 {
+        last.number().saturating_sub(*self.durable.borrow())
+    }
+
     async fn durable(&self, sequence: Sequence) -> Result<(), Error> {
         let mut durable = self.durable.clone();
         durable

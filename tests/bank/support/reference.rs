@@ -12,8 +12,8 @@ use bank::ledger::{
 };
 use bank::store::{
     AccountPage, AccountQuery, AccountView, BatchRefused, Changes, Cursor, EachAnswer, Error,
-    Executed, HoldPage, HoldQuery, LinkedRecord, PastBalance, RecordKey, Store, TransactionPage,
-    TransactionQuery,
+    Executed, Figures, HoldPage, HoldQuery, LinkedRecord, PastBalance, RecordKey, Store,
+    TransactionPage, TransactionQuery,
 };
 
 use super::{LEDGER, ManualClock};
@@ -211,6 +211,24 @@ fn not_found(id: &AccountId) -> Refusal {
 impl Store for ReferenceStore {
     fn ledger_id(&self) -> LedgerId {
         LEDGER
+    }
+
+    /// Counted one by one.
+    async fn figures(&self) -> Result<Figures, Error> {
+        let now = self.clock.now();
+        Ok(self.with(|state| {
+            let now = state.last_time().map_or(now, |last| last.max(now));
+            let accounts = state.books.accounts_from(std::ops::Bound::Unbounded, now);
+            let accounts = accounts.filter(|one| !one.account.id.is_external()).count();
+            let holds = state.books.holds_before(None, Sequence::new(u64::MAX));
+            let held = holds.filter(|hold| hold.state_at(now) == HoldState::Held).count();
+            Figures {
+                accounts: accounts as u64,
+                holds: held as u64,
+                records: state.records.len() as u64,
+                undurable: 0,
+            }
+        }))
     }
 
     async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::ledger::Sequence;
 use crate::store::chain::ChainHash;
-use crate::store::{Error, codec};
+use crate::store::{Error, Writing, codec};
 
 use super::announcer::Announcer;
 use super::checkpoints::{self, Checkpoints, Failure};
@@ -91,6 +91,11 @@ impl Queue {
         state.pending.get(usize::try_from(index).ok()?).cloned()
     }
 
+    /// How many records up to this one wait to be durable.
+    pub(super) fn waiting(&self, last: Sequence) -> u64 {
+        (last.number() + 1).saturating_sub(self.lock().first.number())
+    }
+
     /// Whether more records can be taken.
     pub(super) fn admit(&self) -> Result<(), Error> {
         let state = self.lock();
@@ -142,6 +147,7 @@ pub(super) struct Writer {
     pub(super) announcer: Arc<Announcer>,
     /// Cancelled when writing has failed.
     pub(super) failure: CancellationToken,
+    pub(super) writing: Arc<Writing>,
     pub(super) checkpoints: Checkpoints,
     pub(super) path: PathBuf,
     pub(super) min_free_bytes: u64,
@@ -168,6 +174,7 @@ impl Writer {
         while let Some((first, group)) = self.queue.next_group(SPACE_INTERVAL) {
             if !group.is_empty() {
                 let last = self.commit(first, &group)?;
+                self.writing.group_sizes.observe(group.len() as u64);
                 self.queue.forget(group.len());
                 self.announcer.announce(last);
                 self.ask_for_checkpoint();
@@ -227,7 +234,9 @@ impl Writer {
                 )?
                 .execute((sequence.number().cast_signed(), hash.as_bytes().as_slice()))?;
         }
+        let began = Instant::now();
         self.connection.execute_batch("COMMIT")?;
+        self.writing.sync_micros.observe_micros(began.elapsed());
         self.bytes_since_checkpoint += COMMIT_BYTES;
         self.bytes_since_look += COMMIT_BYTES;
         self.last_hash = hash;
@@ -261,6 +270,7 @@ impl Writer {
                 return;
             }
         };
+        self.writing.note_free_bytes(free);
         let has_room = free >= self.min_free_bytes;
         let before = std::mem::replace(&mut self.queue.lock().has_room, has_room);
         if before && !has_room {
