@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
@@ -22,7 +23,7 @@ use tonic_health::server::HealthReporter;
 use crate::grpc::edge::Stage;
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
-use crate::grpc::{Admission, BySize, Capacity, Service, edge};
+use crate::grpc::{Admission, BySize, Capacity, Observer, Service, edge};
 use crate::store::Store;
 
 use connection::Ending;
@@ -35,6 +36,24 @@ pub struct Options {
     pub limits: Limits,
     /// What is taken on at once, of all clients together.
     pub capacity: Capacity,
+    /// Who watches what calls come to.
+    pub observer: Arc<Observer>,
+    /// Told how far the server is, whenever that changes.
+    pub readiness: watch::Sender<Readiness>,
+}
+
+/// How far a server is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// It does not know its books yet.
+    #[default]
+    Starting,
+    /// It serves.
+    Ready,
+    /// What keeps its books can't be reached.
+    Unreachable,
+    /// It is about to end.
+    Draining,
 }
 
 /// Why the server could not run.
@@ -89,7 +108,7 @@ pub async fn run_opening<S: Store>(
     shutdown: impl Future<Output = ()>,
     deadline: impl Future<Output = ()>,
 ) -> Result<Drained, Error> {
-    let Options { limits, capacity } = options;
+    let Options { limits, capacity, observer, readiness } = options;
     let admission = Admission::new(&capacity);
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, ServingStatus::NotServing).await;
@@ -104,7 +123,7 @@ pub async fn run_opening<S: Store>(
                 Some(all) => (all.clone(), Stage::Ready),
                 None => (health_only.clone(), Stage::Starting),
             };
-            edge::serve(routes, stage, &admission, draining, request)
+            edge::serve(routes, stage, &admission, draining, watching.clone(), request)
         }
     };
     let stop = CancellationToken::new();
@@ -116,7 +135,7 @@ pub async fn run_opening<S: Store>(
     let open = async {
         let store = opening.await.map_err(Error::Opening)?;
         let reachable = store.reachable();
-        let service = BankServiceServer::new(Service::new(store));
+        let service = BankServiceServer::new(Service::new(store).watched_by(observer));
         let bank = BySize::new(service, max_message_bytes);
         let routes = Routes::new(bank)
             .add_service(health_service)
@@ -126,8 +145,14 @@ pub async fn run_opening<S: Store>(
         // It is set here alone, once.
         let _ = all.set(routes);
         let tell = async |is_reachable: bool| {
-            let status =
-                if is_reachable { ServingStatus::Serving } else { ServingStatus::NotServing };
+            let (status, how_far) = if is_reachable {
+                (ServingStatus::Serving, Readiness::Ready)
+            } else {
+                (ServingStatus::NotServing, Readiness::Unreachable)
+            };
+            if !ending.load(Ordering::Relaxed) {
+                readiness.send_replace(how_far);
+            }
             set(&health, status).await;
             // It may have been told to end meanwhile.
             if ending.load(Ordering::Relaxed) {
@@ -149,6 +174,7 @@ pub async fn run_opening<S: Store>(
     let drain = async {
         shutdown.await;
         ending.store(true, Ordering::Relaxed);
+        readiness.send_replace(Readiness::Draining);
         // Told before the streams end, those that watch the health among them.
         set(&health, ServingStatus::NotServing).await;
         draining.cancel();

@@ -38,8 +38,11 @@ pub(super) async fn serve(
     let address =
         listener.local_addr().map_err(|error| format!("can't tell where it listens: {error}"))?;
     let version = env!("CARGO_PKG_VERSION");
-    let options =
-        Options { limits: settings.connections.limits(), capacity: settings.capacity.capacity() };
+    let options = Options {
+        limits: settings.connections.limits(),
+        capacity: settings.capacity.capacity(),
+        ..Options::default()
+    };
     if let Some(engine) = engine {
         tracing::info!(%address, version, database = %engine, "listening");
         let opening = connect(&engine);

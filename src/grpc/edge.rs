@@ -1,4 +1,4 @@
-//! What stands around every call: its log line, its place among those in flight, its deadline, the end of
+//! What stands around every call: who watches it, its place among those in flight, its deadline, the end of
 //! the server, and our own words for what tonic finds wrong with a request before it reaches the service.
 //!
 //! **Invariants:** no mutation begins once its deadline has passed or the server is draining; a stream
@@ -15,14 +15,14 @@ use http_body::{Body as _, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tower::{Service, ServiceExt};
 
 use super::admission::{Admission, Place};
 use super::arriving::Arriving;
 use super::deadline;
-use super::observe::{CallLog, Outcome};
+use super::observe::{CallLog, Observer, Outcome};
 use super::status::{Error, Violations, is_unreadable};
 
 /// When a call that goes on must end. A handler that takes in work as it goes watches for it by itself, so
@@ -86,6 +86,7 @@ pub fn serve<R>(
     stage: Stage,
     admission: &Admission,
     draining: CancellationToken,
+    observer: Arc<Observer>,
     mut request: Request<Body>,
 ) -> impl Future<Output = Result<Response<CallBody>, Infallible>> + use<R>
 where
@@ -93,7 +94,7 @@ where
 {
     let call = CallLog::begin(request.uri().path());
     let is_bank_call = call.is_of_the_bank();
-    let mut outcome = Outcome::of(call.clone());
+    let mut outcome = Outcome::of(call.clone(), observer);
     request.extensions_mut().insert(call);
 
     let admitted = admit(&request, stage, is_bank_call, admission, &draining);
@@ -118,9 +119,7 @@ where
             }
         };
         // An error comes as headers alone. Everything else ends with trailers, or is cancelled.
-        if let Some(code) = code_in(response.headers()) {
-            outcome.is(code);
-        }
+        outcome.is_in(response.headers());
         let ends_itself = response.extensions().get::<EndsItself>().is_some();
         let body = |inner| CallBody {
             inner,
@@ -166,10 +165,6 @@ fn in_our_words(response: Response<Body>) -> Response<Body> {
     }
 }
 
-fn code_in(headers: &HeaderMap) -> Option<Code> {
-    headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
-}
-
 /// The last frame of a stream that ends before it is done.
 fn cut(
     outcome: &mut Outcome,
@@ -178,11 +173,16 @@ fn cut(
 ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
     *place = None;
     let status = Status::from(error);
-    outcome.is(status.code());
     let mut trailers = HeaderMap::new();
     Poll::Ready(Some(match status.add_header(&mut trailers) {
-        Ok(()) => Ok(Frame::trailers(trailers)),
-        Err(status) => Err(status),
+        Ok(()) => {
+            outcome.is_in(&trailers);
+            Ok(Frame::trailers(trailers))
+        }
+        Err(status) => {
+            outcome.is(status.code());
+            Err(status)
+        }
     }))
 }
 
@@ -239,8 +239,8 @@ impl http_body::Body for CallBody {
             }
             match &frame {
                 Some(Ok(frame)) => {
-                    if let Some(code) = frame.trailers_ref().and_then(code_in) {
-                        this.outcome.is(code);
+                    if let Some(trailers) = frame.trailers_ref() {
+                        this.outcome.is_in(trailers);
                     }
                 }
                 Some(Err(status)) => this.outcome.is(status.code()),

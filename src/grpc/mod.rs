@@ -3,7 +3,7 @@
 //! Protobuf comes in here and goes no further down: `parse` turns a request into a command, all
 //! violations at once; `service` has the store execute it; `render` turns the record into the
 //! answer; `status` has the one table from refusals to codes. Around every call stands `edge`:
-//! its log line, its place among those in flight (`admission`), its deadline, and the end of the server.
+//! its log line and its count, its place among those in flight (`admission`), its deadline, and the end of the server.
 
 mod admission;
 mod arriving;
@@ -26,6 +26,7 @@ mod watch;
 pub use admission::{Admission, Capacity};
 pub use by_size::BySize;
 pub(crate) use observe::code_name;
+pub use observe::{Observer, tally};
 pub(crate) use render::linked_transaction;
 pub use service::Service;
 pub(crate) use status::refused;

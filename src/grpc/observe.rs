@@ -1,16 +1,29 @@
-//! One log line a call: its method, code, duration and request id; never an amount or a label.
+//! What is told of every call: one log line, and a place in the [`tally`].
 //!
-//! Health checks and reflection are logged at debug, so that probes don't drown the calls. The line is
-//! written when the answer's last byte is handed over, or when the call is dropped before.
+//! The line has the method, code, duration and request id; never an amount or a label. Health checks and
+//! reflection are logged at debug, so that probes don't drown the calls. All is told before a client learns
+//! how its call has ended, or when the call is dropped.
+
+pub mod tally;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use tonic::Code;
+use http::HeaderMap;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 use crate::ledger::RequestId;
 
 use super::proto::bank_service_server::SERVICE_NAME;
+use tally::{Method, OTHER, Reason, Tally};
+
+/// Who watches what calls come to.
+#[derive(Debug, Default)]
+pub struct Observer {
+    /// The counts.
+    pub tally: Tally,
+}
 
 /// What is known of a call while it runs.
 #[derive(Debug)]
@@ -58,27 +71,52 @@ pub(super) fn method_of(path: &str) -> Option<&str> {
     path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)?.strip_prefix('/')
 }
 
-/// Writes the line of a call when it is dropped: as CANCELLED, until it is told another code.
+/// Tells of a call, once: when its status is about to go out, or as CANCELLED when it is dropped before.
 #[derive(Debug)]
 pub(super) struct Outcome {
     call: Arc<CallLog>,
-    code: Code,
+    observer: Arc<Observer>,
+    method: Method,
+    is_told: bool,
 }
 
 impl Outcome {
-    pub(super) fn of(call: Arc<CallLog>) -> Self {
-        Self { call, code: Code::Cancelled }
+    pub(super) fn of(call: Arc<CallLog>, observer: Arc<Observer>) -> Self {
+        let method = Method::at(&call.path);
+        observer.tally.begin(method);
+        Self { call, observer, method, is_told: false }
     }
 
+    /// The call ends, if these headers or trailers say so.
+    pub(super) fn is_in(&mut self, headers: &HeaderMap) {
+        let Some(code) = headers.get(Status::GRPC_STATUS) else { return };
+        let code = Code::from_bytes(code.as_bytes());
+        self.tell(code, (code != Code::Ok).then(|| reason_in(headers)));
+    }
+
+    /// The call ends with this code.
     pub(super) fn is(&mut self, code: Code) {
-        self.code = code;
+        self.tell(code, None);
+    }
+
+    fn tell(&mut self, code: Code, refused: Option<Reason>) {
+        if !std::mem::replace(&mut self.is_told, true) {
+            self.call.write(code);
+            self.observer.tally.end(self.method, code, self.call.started.elapsed(), refused);
+        }
     }
 }
 
 impl Drop for Outcome {
     fn drop(&mut self) {
-        self.call.write(self.code);
+        self.is(Code::Cancelled);
     }
+}
+
+/// The reason of a status in headers. tonic's own statuses have none.
+fn reason_in(headers: &HeaderMap) -> Reason {
+    let info = Status::from_header_map(headers).and_then(|status| status.get_details_error_info());
+    Reason::new(info.as_ref().map_or(OTHER, |info| &info.reason))
 }
 
 /// The names of the gRPC specification: `NOT_FOUND`.

@@ -11,6 +11,8 @@ use crate::store::{BatchRefused, Executed, RecordKey, Store};
 
 use super::call::Call;
 use super::edge::EndsItself;
+use super::observe::Observer;
+use super::observe::tally::Reason;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
 use super::status::{Became, Error, NoTransactionOf, Violations, is_unreadable, row};
@@ -23,18 +25,31 @@ type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Debug)]
 pub struct Service<S> {
     store: Arc<S>,
+    observer: Arc<Observer>,
 }
 
 impl<S: Store> Service<S> {
     /// Answers from this store.
     pub fn new(store: Arc<S>) -> Self {
-        Self { store }
+        Self { store, observer: Arc::default() }
+    }
+
+    /// Lets somebody watch what operations come to.
+    #[must_use]
+    pub fn watched_by(self, observer: Arc<Observer>) -> Self {
+        Self { observer, ..self }
+    }
+
+    fn again(&self) -> Self {
+        Self { store: self.store.clone(), observer: self.observer.clone() }
     }
 
     async fn execute(&self, call: &Call, request: ledger::Request) -> Result<Executed, Error> {
         call.note_request_id(request.id.as_ref());
         call.may_begin()?;
-        Ok(self.store.execute(request).await??)
+        let executed = self.store.execute(request).await??;
+        self.observer.tally.execute(&executed);
+        Ok(executed)
     }
 
     async fn create_account(
@@ -356,6 +371,9 @@ impl<S: Store> Service<S> {
         let answers = self.store.execute_all(requests).await?;
         let executed = answers
             .map_err(|BatchRefused { index, refusal }| Error::Operation { index, refusal })?;
+        for executed in &executed {
+            self.observer.tally.execute(executed);
+        }
         let ledger = self.store.ledger_id();
         Ok(executed
             .iter()
@@ -380,14 +398,22 @@ impl<S: Store> Service<S> {
         call.may_begin()?;
         let ledger = self.store.ledger_id();
         let mut results = Vec::with_capacity(requests.len() + malformed.len());
+        let tally = &self.observer.tally;
         for answer in self.store.execute_each(requests).await? {
             results.push(match answer {
-                Ok(executed) => render::operation_result(ledger, &executed)?,
-                Err(refusal) => render::operation_error(&Error::from(refusal).into()),
+                Ok(executed) => {
+                    tally.execute(&executed);
+                    render::operation_result(ledger, &executed)?
+                }
+                Err(refusal) => {
+                    tally.refuse(Reason::new(row(&refusal).1));
+                    render::operation_error(&Error::from(refusal).into())
+                }
             });
         }
         // In rising order, so that each is put where it belongs among all.
         for (index, error) in malformed {
+            tally.refuse(Reason::new("INVALID_REQUEST"));
             results.insert(index, render::operation_error(&error.into()));
         }
         Ok(results)
@@ -486,13 +512,13 @@ macro_rules! methods {
                 &self,
                 request: Request<Streaming<proto::ExecuteStreamRequest>>,
             ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
-                let service = Self { store: self.store.clone() };
+                let service = self.again();
                 let call = Call::of(request.extensions());
                 let arriving = request.into_inner().fuse();
                 // Nothing is taken in before the results of what came before were wanted, so a client
                 // that does not read is not read from.
                 let results = stream::unfold(Some(arriving), move |arriving| {
-                    let service = Self { store: service.store.clone() };
+                    let service = service.again();
                     let call = call.clone();
                     async move {
                         let mut arriving = arriving?;

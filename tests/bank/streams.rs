@@ -121,7 +121,8 @@ impl Pipe {
         let service = BankServiceServer::new(Service::new(store.clone()));
         let admission = Admission::new(&Capacity::default());
         let response =
-            edge::serve(service, edge::Stage::Ready, &admission, draining, request).await;
+            edge::serve(service, edge::Stage::Ready, &admission, draining, Arc::default(), request)
+                .await;
         let response = response.unwrap_or_else(|error| match error {});
         Self { taken, answers: response.into_body() }
     }

@@ -380,7 +380,8 @@ async fn through_edge<S: Store>(
     let service = BankServiceServer::new(Service::new(store.clone()));
     let admission = Admission::new(&Capacity::default());
     let response: Result<Response<_>, Infallible> =
-        edge::serve(service, edge::Stage::Ready, &admission, draining, request).await;
+        edge::serve(service, edge::Stage::Ready, &admission, draining, Arc::default(), request)
+            .await;
     let response = response.unwrap_or_else(|error| match error {});
     Status::from_header_map(response.headers()).expect("it is an error")
 }
