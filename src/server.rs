@@ -117,7 +117,7 @@ pub async fn run_opening<S: Store>(
 
     let draining = CancellationToken::new();
     let calls = {
-        let all = all.clone();
+        let (all, watching) = (all.clone(), observer.clone());
         move |request, draining| {
             let (routes, stage) = match all.get() {
                 Some(all) => (all.clone(), Stage::Ready),

@@ -1,4 +1,9 @@
-//! The log: lines for people, or one JSON object a line, on standard error.
+//! What tells of a running bank. Here is the log: lines for people, or one JSON object a line, on standard
+//! error.
+
+pub mod http;
+pub mod metrics;
+mod process;
 
 use std::io::{self, IsTerminal};
 

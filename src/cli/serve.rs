@@ -1,5 +1,6 @@
 //! `bank serve`: binds the port, brings the books back, serves until a signal comes, drains.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
 use crate::clock::SystemClock;
@@ -16,7 +18,7 @@ use crate::ledger::LedgerId;
 use crate::server::{self, Drained, Options};
 use crate::store::journal::{SqliteJournal, VolatileJournal};
 use crate::store::{EngineSettings, MemoryStore, PostgresStore, SchemaError, Store};
-use crate::telemetry;
+use crate::telemetry::{self, http, metrics::Metrics};
 
 /// How often the log tells how far the books are read.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -32,11 +34,12 @@ pub(super) async fn serve(
 ) -> Result<(), String> {
     telemetry::start(settings.log_format, &settings.log_level);
     let signals = Signals::watch()?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .map_err(|error| format!("can't listen on {}: {error}", settings.listen))?;
-    let address =
-        listener.local_addr().map_err(|error| format!("can't tell where it listens: {error}"))?;
+    let listener = listen(settings.listen).await?;
+    let metrics = match settings.metrics {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
+    let address = address_of(&listener)?;
     let version = env!("CARGO_PKG_VERSION");
     let options = Options {
         limits: settings.connections.limits(),
@@ -47,7 +50,8 @@ pub(super) async fn serve(
         tracing::info!(%address, version, database = %engine, "listening");
         let opening = connect(&engine);
         let never = CancellationToken::new();
-        return run(listener, options, opening, signals, settings.drain_timeout, never).await;
+        return run(listener, metrics, options, opening, signals, settings.drain_timeout, never)
+            .await;
     }
     match &settings.data {
         None => {
@@ -59,7 +63,7 @@ pub(super) async fn serve(
             let store = MemoryStore::new(new_ledger(), VolatileJournal::default(), SystemClock);
             let opening = std::future::ready(Ok(Arc::new(store)));
             let never = CancellationToken::new();
-            run(listener, options, opening, signals, settings.drain_timeout, never).await
+            run(listener, metrics, options, opening, signals, settings.drain_timeout, never).await
         }
         Some(path) => {
             let journal = SqliteJournal::open(path, new_ledger(), settings.min_free_space.as_u64())
@@ -70,9 +74,18 @@ pub(super) async fn serve(
                 let fail = |error| format!("{} can't be served: {error}", path.display());
                 recover(journal).await.map(Arc::new).map_err(fail)
             };
-            run(listener, options, opening, signals, settings.drain_timeout, failure).await
+            run(listener, metrics, options, opening, signals, settings.drain_timeout, failure).await
         }
     }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| format!("can't listen on {address}: {error}"))
+}
+
+fn address_of(listener: &TcpListener) -> Result<SocketAddr, String> {
+    listener.local_addr().map_err(|error| format!("can't tell where it listens: {error}"))
 }
 
 /// How long a database that can't be reached at the start is left alone before the next try.
@@ -131,12 +144,27 @@ async fn recover(journal: SqliteJournal) -> Recovered {
 /// Serves a store, once it is open, until a signal comes or it fails, and drains.
 async fn run(
     listener: TcpListener,
+    metrics: Option<TcpListener>,
     options: Options,
     opening: impl Future<Output = Result<Arc<impl Store>, String>>,
     mut signals: Signals,
     drain_timeout: Duration,
     failure: CancellationToken,
 ) -> Result<(), String> {
+    let watched = Arc::new(Metrics::new(options.observer.clone(), options.readiness.subscribe()));
+    let opening = async {
+        let store = opening.await?;
+        watched.look_at(&store);
+        Ok(store)
+    };
+    // It answers to the last: until then it tells that the bank is draining.
+    let _telling = match metrics {
+        None => None,
+        Some(metrics) => {
+            tracing::info!(address = %address_of(&metrics)?, "metrics are served");
+            Some(AbortOnDropHandle::new(tokio::spawn(http::serve(metrics, watched.clone()))))
+        }
+    };
     // The shutdown hands the signals over to the deadline, so that a second one can cut it short.
     let (handover, taken_over) = oneshot::channel();
     let shutdown = async {
@@ -156,7 +184,8 @@ async fn run(
             _ = signals.next() => {}
         }
     };
-    match server::run_opening(listener, options, opening, shutdown, deadline).await {
+    // It is large, and what waits for it would be as large again.
+    match Box::pin(server::run_opening(listener, options, opening, shutdown, deadline)).await {
         Ok(Drained::Fully) => tracing::info!("ended; every call was answered"),
         Ok(Drained::CutOff) => {
             tracing::warn!("ended; connections that were still open were cut off");

@@ -47,6 +47,10 @@ pub struct ServeSettings {
     )]
     pub min_free_space: ByteSize,
 
+    /// The address on which /metrics, /healthz and /readyz are served over plain HTTP [default: none]
+    #[arg(long, env = "BANK_METRICS", value_name = "IP:PORT", hide_env_values = true)]
+    pub metrics: Option<SocketAddr>,
+
     /// How long running calls may take to finish when the bank is told to end
     #[arg(
         long,

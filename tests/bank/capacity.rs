@@ -182,7 +182,7 @@ async fn through_edge<S: Store>(
     let service = BankServiceServer::new(Service::new(store.clone()));
     let (stage, draining) = (edge::Stage::Ready, draining.clone());
     let response: Result<_, Infallible> =
-        edge::serve(service, stage, admission, draining, request).await;
+        edge::serve(service, stage, admission, draining, Arc::default(), request).await;
     let response = response.unwrap_or_else(|error| match error {});
     match Status::from_header_map(response.headers()) {
         Some(status) => Err(status),

@@ -4,7 +4,7 @@
 //! plain reference on random histories; `races` run many callers at once; `durability` ends banks at bad
 //! moments and damages their files; `postgres` does so with a database and between several banks, and
 //! `database_checks` alters one; `audit` tells lies about what happened; `capacity` goes past every limit; `wire` and `errors` look at what a client sees; `process` starts the
-//! binary; `command_line` uses it as people do; `house` keeps the floors apart.
+//! binary; `metrics` looks at it as its operators do; `command_line` uses it as people do; `house` keeps the floors apart.
 
 mod audit;
 mod bad_input;
@@ -16,6 +16,7 @@ mod database_checks;
 mod durability;
 mod errors;
 mod house;
+mod metrics;
 mod pages;
 mod postgres;
 mod process;

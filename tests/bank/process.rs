@@ -30,6 +30,7 @@ fn unknown_and_malformed_settings_end_with_64() {
         (&["serve", "--listen", "nowhere"], &["--listen", "nowhere"]),
         (&["serve", "--listen", "127.0.0.1:65536"], &["--listen"]),
         (&["serve", "--listen"], &["--listen"]),
+        (&["serve", "--metrics", "9464"], &["--metrics", "9464"]),
         (&["serve", "--drain-timeout", "soon"], &["--drain-timeout", "soon"]),
         (&["serve", "--log-format", "xml"], &["--log-format", "xml"]),
         (&["serve", "--log-level", "info,=,"], &["--log-level"]),
@@ -48,6 +49,7 @@ fn settings_of_the_environment_are_checked_as_well() {
     for (name, value) in [
         ("BANK_LISTEN", "nowhere"),
         ("BANK_LISTEN", ""),
+        ("BANK_METRICS", ""),
         ("BANK_DRAIN_TIMEOUT", "-1s"),
         ("BANK_LOG_FORMAT", "xml"),
         ("BANK_LISTN", "127.0.0.1:0"),

@@ -36,12 +36,22 @@ impl Running {
         let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
         let mut first = String::new();
         log.read_line(&mut first).expect("it logs");
-        let start = first.find("127.0.0.1:").expect("it says where it listens");
-        let address = first[start..]
-            .chars()
-            .take_while(|c| c.is_ascii_digit() || ".:".contains(*c))
-            .collect();
+        let address = Self::address_in(&first);
         Self { child, log: Some(log), first, address }
+    }
+
+    /// The first address in a line of its log.
+    pub(crate) fn address_in(line: &str) -> String {
+        let start = line.find("127.0.0.1:").expect("it says where it listens");
+        line[start..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect()
+    }
+
+    /// The next line of its log.
+    pub(crate) fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        let log = self.log.as_mut().expect("somebody reads it");
+        log.read_line(&mut line).expect("it logs");
+        line
     }
 
     pub(crate) fn endpoint(&self) -> String {

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bank::clock::Clock;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
-use bank::server::{self, Drained, Options};
+use bank::server::{self, Drained, Options, Readiness};
 use bank::store::{Journal, MemoryStore, Store};
+use bank::telemetry::metrics::Metrics;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -19,6 +21,8 @@ use super::{Gate, GatedJournal, LEDGER, ManualClock, memory_store};
 pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     pub(crate) clock: ManualClock,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: watch::Receiver<Readiness>,
     shutdown: CancellationToken,
     deadline: CancellationToken,
     task: JoinHandle<Result<Drained, server::Error>>,
@@ -64,14 +68,18 @@ impl TestServer {
         let address = listener.local_addr().expect("it is bound");
         let shutdown = CancellationToken::new();
         let deadline = CancellationToken::new();
+        let readiness = options.readiness.subscribe();
+        let metrics = Metrics::new(options.observer.clone(), readiness.clone());
+        let store = Arc::new(store);
+        metrics.look_at(&store);
         let task = tokio::spawn(server::run(
             listener,
             options,
-            Arc::new(store),
+            store,
             shutdown.clone().cancelled_owned(),
             deadline.clone().cancelled_owned(),
         ));
-        Self { address, clock, shutdown, deadline, task }
+        Self { address, clock, metrics, readiness, shutdown, deadline, task }
     }
 
     pub(crate) fn endpoint(&self) -> Endpoint {
