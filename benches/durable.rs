@@ -240,6 +240,7 @@ async fn commit_groups(path: &std::path::Path, groups: usize, times: &mut Histog
     let usd = Currency::parse("USD").expect("it is known");
     let opening = Request {
         id: None,
+        caller: None,
         command: Command::CreateAccount {
             account_id: NewAccountId::ByClient(account_id.clone()),
             currency: usd.clone(),
@@ -253,6 +254,7 @@ async fn commit_groups(path: &std::path::Path, groups: usize, times: &mut Histog
     for _ in 0..groups {
         let requests = (0..500).map(|_| Request {
             id: Some(RequestId::parse(&Uuid::new_v4().to_string()).expect("it is visible")),
+            caller: None,
             command: Command::Deposit {
                 account_id: account_id.clone(),
                 amount: Money {

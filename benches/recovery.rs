@@ -71,6 +71,7 @@ async fn fill(path: &Path, transfers: usize) {
     if store.head().await.expect("it can be read").number() == 0 {
         let opened = (0..ACCOUNTS).map(|number| Request {
             id: None,
+            caller: None,
             command: Command::CreateAccount {
                 account_id: NewAccountId::ByClient(account(number)),
                 currency: usd.clone(),
@@ -92,6 +93,7 @@ async fn fill(path: &Path, transfers: usize) {
             let id = Uuid::from_u128(random.u128(..)).to_string();
             Request {
                 id: Some(RequestId::parse(&id).expect("it is visible")),
+                caller: None,
                 command: Command::Transfer {
                     parties: Parties::new(account(from), account(to)).expect("they are two"),
                     amount: Money {

@@ -4,8 +4,8 @@
 //! of repeats compares ([`Command::first_difference`]).
 
 use super::{
-    AccountId, Amount, Currency, Description, DisplayName, Etag, HoldId, Labels, Malformed, Money,
-    Movement, OverdraftLimit, RequestId, TransactionId,
+    AccountId, Amount, CallerName, Currency, Description, DisplayName, Etag, HoldId, Labels,
+    Malformed, Money, Movement, OverdraftLimit, RequestId, TransactionId,
 };
 
 /// A mutation as a client sent it.
@@ -13,6 +13,8 @@ use super::{
 pub struct Request {
     /// The client's name for it; without one there is no protection against a repeat.
     pub id: Option<RequestId>,
+    /// Who sent it; nobody is known where callers need no credentials. No part of what makes a repeat.
+    pub caller: Option<CallerName>,
     /// What is asked.
     pub command: Command,
 }

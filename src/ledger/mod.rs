@@ -14,6 +14,7 @@
 mod account;
 mod audit;
 mod books;
+mod caller;
 mod command;
 mod decide;
 mod hold;
@@ -29,6 +30,7 @@ mod transaction;
 pub use account::{Account, AccountState, Balance};
 pub use audit::Audit;
 pub use books::{AccountNumber, Books, Standing, Totals};
+pub use caller::CallerName;
 pub use command::{Command, HoldDuration, HoldParties, NewAccountId, Parties, Request};
 pub use decide::{Turn, decide};
 pub use hold::{Hold, HoldState};

@@ -11,8 +11,8 @@ mod refusal;
 use prost::Message;
 
 use crate::ledger::{
-    Account, AccountId, AccountState, Amount, Change, Currency, Hold, Labels, Malformed, Money,
-    Posting, Record, Request, RequestId, Sequence, Time, TransactionType,
+    Account, AccountId, AccountState, Amount, CallerName, Change, Currency, Hold, Labels,
+    Malformed, Money, Posting, Record, Request, RequestId, Sequence, Time, TransactionType,
 };
 
 use command::{read_command, store_command};
@@ -127,6 +127,7 @@ pub(super) fn to_stored(record: &Record) -> StoredRecord {
         sequence: record.sequence.number(),
         time_us: record.time.micros(),
         request_id: record.request.id.as_ref().map_or("", RequestId::as_str).to_owned(),
+        caller: record.request.caller.as_ref().map_or("", CallerName::as_str).to_owned(),
         command: Some(store_command(&record.request.command)),
         outcome: Some(match &record.outcome {
             Ok(Change::Posted(one)) => StoredOutcome::Posted(posting(one)),
@@ -168,6 +169,10 @@ fn from_stored(record: StoredRecord) -> Result<Record, DecodeError> {
         "" => None,
         id => Some(RequestId::parse(id)?),
     };
+    let caller = match record.caller.as_str() {
+        "" => None,
+        name => Some(CallerName::parse(name)?),
+    };
     let command = read_command(record.command.ok_or(DecodeError::Missing("the command"))?)?;
     let outcome = match record.outcome.ok_or(DecodeError::Missing("the outcome"))? {
         StoredOutcome::Posted(posting) => Ok(Change::Posted(read_posting(posting, &command)?)),
@@ -202,7 +207,7 @@ fn from_stored(record: StoredRecord) -> Result<Record, DecodeError> {
     Ok(Record {
         sequence: Sequence::new(record.sequence),
         time: Time::from_micros(record.time_us),
-        request: Request { id, command },
+        request: Request { id, caller, command },
         outcome,
     })
 }

@@ -4,9 +4,9 @@
 //! proptest prints the history that fails, shrunk, and the seed that makes it again.
 
 use bank::ledger::{
-    AccountId, AccountState, Amount, Audit, Command, Currency, Description, DisplayName, Etag,
-    Hold, HoldDuration, HoldId, HoldParties, Labels, Money, NewAccountId, OverdraftLimit, Parties,
-    Request, RequestId, Sequence, Time, TransactionId, TransactionType,
+    AccountId, AccountState, Amount, Audit, CallerName, Command, Currency, Description,
+    DisplayName, Etag, Hold, HoldDuration, HoldId, HoldParties, Labels, Money, NewAccountId,
+    OverdraftLimit, Parties, Request, RequestId, Sequence, Time, TransactionId, TransactionType,
 };
 use bank::store::journal::Archive;
 use bank::store::{
@@ -293,8 +293,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn request() -> impl Strategy<Value = Request> {
     // Few ids, so that many are used again, by the same request and by others.
-    (prop::option::weighted(0.5, request_id()), command())
-        .prop_map(|(id, command)| Request { id, command })
+    (prop::option::weighted(0.5, request_id()), caller(), command())
+        .prop_map(|(id, caller, command)| Request { id, caller, command })
 }
 
 /// Close together, so that records meet, and seconds apart, so that holds expire.
@@ -303,8 +303,14 @@ fn micros() -> impl Strategy<Value = i64> {
 }
 
 fn operation_request() -> impl Strategy<Value = Request> {
-    (prop::option::weighted(0.5, request_id()), operation())
-        .prop_map(|(id, command)| Request { id, command })
+    (prop::option::weighted(0.5, request_id()), caller(), operation())
+        .prop_map(|(id, caller, command)| Request { id, caller, command })
+}
+
+/// Some have none; repeats come from others too.
+fn caller() -> impl Strategy<Value = Option<CallerName>> {
+    let name = (0..3_u8).prop_map(|n| CallerName::parse(&format!("c{n}")).expect("a name"));
+    prop::option::weighted(0.7, name)
 }
 
 fn request_id() -> impl Strategy<Value = RequestId> {

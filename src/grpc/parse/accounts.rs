@@ -54,7 +54,7 @@ pub(in crate::grpc) fn create_account(
         labels,
         initial_balance,
     };
-    Ok(Request { id, command })
+    Ok(Request { id, caller: None, command })
 }
 
 pub(in crate::grpc) fn update_account(
@@ -89,7 +89,7 @@ pub(in crate::grpc) fn update_account(
     violations.check()?;
     let command =
         Command::UpdateAccount { account_id, display_name, overdraft_limit, labels, etag };
-    Ok(Request { id, command })
+    Ok(Request { id, caller: None, command })
 }
 
 /// Which fields of an account are to be changed (AIP-134, AIP-161).
@@ -141,7 +141,7 @@ pub(in crate::grpc) fn freeze_account(
 ) -> Result<Request, Violations> {
     let (id, account_id, reason) =
         change_of_state(&request.request_id, &request.account_id, &request.reason)?;
-    Ok(Request { id, command: Command::FreezeAccount { account_id, reason } })
+    Ok(Request { id, caller: None, command: Command::FreezeAccount { account_id, reason } })
 }
 
 pub(in crate::grpc) fn unfreeze_account(
@@ -149,7 +149,7 @@ pub(in crate::grpc) fn unfreeze_account(
 ) -> Result<Request, Violations> {
     let (id, account_id, reason) =
         change_of_state(&request.request_id, &request.account_id, &request.reason)?;
-    Ok(Request { id, command: Command::UnfreezeAccount { account_id, reason } })
+    Ok(Request { id, caller: None, command: Command::UnfreezeAccount { account_id, reason } })
 }
 
 pub(in crate::grpc) fn close_account(
@@ -157,7 +157,7 @@ pub(in crate::grpc) fn close_account(
 ) -> Result<Request, Violations> {
     let (id, account_id, reason) =
         change_of_state(&request.request_id, &request.account_id, &request.reason)?;
-    Ok(Request { id, command: Command::CloseAccount { account_id, reason } })
+    Ok(Request { id, caller: None, command: Command::CloseAccount { account_id, reason } })
 }
 
 fn change_of_state(

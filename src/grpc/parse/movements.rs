@@ -20,6 +20,7 @@ pub(in crate::grpc) fn deposit(request: &proto::DepositRequest) -> Result<Reques
     match (id, account_id, amount, description, labels) {
         (Ok(id), Ok(account_id), Ok(amount), Ok(description), Ok(labels)) => Ok(Request {
             id,
+            caller: None,
             command: Command::Deposit { account_id, amount, description, labels },
         }),
         _ => Err(violations),
@@ -36,7 +37,7 @@ pub(in crate::grpc) fn withdraw(request: &proto::WithdrawRequest) -> Result<Requ
     match (id, account_id, amount, description, labels) {
         (Ok(id), Ok(account_id), Ok(amount), Ok(description), Ok(labels)) => {
             let command = Command::Withdraw { account_id, amount, description, labels };
-            Ok(Request { id, command })
+            Ok(Request { id, caller: None, command })
         }
         _ => Err(violations),
     }
@@ -55,9 +56,11 @@ pub(in crate::grpc) fn transfer(request: &proto::TransferRequest) -> Result<Requ
     let description = violations.take("description", Description::parse(&request.description));
     let labels = labels(&mut violations, "labels", &request.labels);
     match (id, parties, amount, description, labels) {
-        (Ok(id), Ok(parties), Ok(amount), Ok(description), Ok(labels)) => {
-            Ok(Request { id, command: Command::Transfer { parties, amount, description, labels } })
-        }
+        (Ok(id), Ok(parties), Ok(amount), Ok(description), Ok(labels)) => Ok(Request {
+            id,
+            caller: None,
+            command: Command::Transfer { parties, amount, description, labels },
+        }),
         _ => Err(violations),
     }
 }
@@ -86,7 +89,11 @@ pub(in crate::grpc) fn place_hold(
     else {
         return Err(violations);
     };
-    Ok(Request { id, command: Command::PlaceHold { parties, amount, ttl, description, labels } })
+    Ok(Request {
+        id,
+        caller: None,
+        command: Command::PlaceHold { parties, amount, ttl, description, labels },
+    })
 }
 
 pub(in crate::grpc) fn capture_hold(
@@ -98,7 +105,7 @@ pub(in crate::grpc) fn capture_hold(
     let amount = optional_amount(&mut violations, request.amount);
     match (id, hold_id, amount) {
         (Ok(id), Ok(hold_id), Ok(amount)) => {
-            Ok(Request { id, command: Command::CaptureHold { hold_id, amount } })
+            Ok(Request { id, caller: None, command: Command::CaptureHold { hold_id, amount } })
         }
         _ => Err(violations),
     }
@@ -111,7 +118,9 @@ pub(in crate::grpc) fn release_hold(
     let id = request_id(&mut violations, &request.request_id);
     let hold_id = violations.take("hold_id", HoldId::parse(&request.hold_id));
     match (id, hold_id) {
-        (Ok(id), Ok(hold_id)) => Ok(Request { id, command: Command::ReleaseHold { hold_id } }),
+        (Ok(id), Ok(hold_id)) => {
+            Ok(Request { id, caller: None, command: Command::ReleaseHold { hold_id } })
+        }
         _ => Err(violations),
     }
 }
@@ -128,7 +137,7 @@ pub(in crate::grpc) fn reverse_transaction(
     match (id, transaction_id, amount, description) {
         (Ok(id), Ok(transaction_id), Ok(amount), Ok(description)) => {
             let command = Command::ReverseTransaction { transaction_id, amount, description };
-            Ok(Request { id, command })
+            Ok(Request { id, caller: None, command })
         }
         _ => Err(violations),
     }

@@ -113,6 +113,7 @@ pub(crate) fn small_history() -> Vec<Request> {
         .enumerate()
         .map(|(number, command)| Request {
             id: Some(RequestId::parse(&format!("r{number}")).expect("it is visible")),
+            caller: None,
             command,
         })
         .collect()

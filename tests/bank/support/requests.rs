@@ -76,11 +76,12 @@ pub(crate) mod commands {
     }
 
     pub(crate) fn plain(command: Command) -> Request {
-        Request { id: None, command }
+        Request { id: None, caller: None, command }
     }
 
     pub(crate) fn named(id: &str, command: Command) -> Request {
-        Request { id: Some(RequestId::parse(id).expect("a request id")), command }
+        let id = Some(RequestId::parse(id).expect("a request id"));
+        Request { id, caller: None, command }
     }
 
     pub(crate) fn open(id: &str, initial_balance: i64) -> Command {
