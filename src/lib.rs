@@ -9,6 +9,8 @@ pub mod clock;
 pub mod histogram;
 pub mod store;
 
+pub mod auth;
+
 pub mod grpc;
 
 pub mod server;

@@ -6,11 +6,21 @@
 use std::path::{Path, PathBuf};
 
 /// From the bottom up; a module may use those before it.
-const FLOORS: [&str; 9] =
-    ["ledger", "clock", "histogram", "store", "grpc", "server", "config", "telemetry", "cli"];
+const FLOORS: [&str; 10] = [
+    "ledger",
+    "clock",
+    "histogram",
+    "store",
+    "auth",
+    "grpc",
+    "server",
+    "config",
+    "telemetry",
+    "cli",
+];
 
 /// What a floor must never name, whatever is installed.
-const FORBIDDEN: [(&str, &[&str]); 3] = [
+const FORBIDDEN: [(&str, &[&str]); 4] = [
     (
         "ledger",
         &["tonic", "prost", "prost_types", "tokio", "rusqlite", "tracing", "uuid", "http", "bytes"],
@@ -27,6 +37,7 @@ const FORBIDDEN: [(&str, &[&str]); 3] = [
             "opentelemetry",
         ],
     ),
+    ("auth", &["tonic", "tonic_types", "clap"]),
     ("grpc", &["clap", "rusqlite", "prometheus_client"]),
 ];
 
