@@ -91,7 +91,11 @@ impl Callers {
             }
             self.by_token.push((hash, caller.clone()));
         }
-        if let Some(name) = entry.certificate {
+        if let Some(mut name) = entry.certificate {
+            // DNS names are in lower case here as in peers; only a URI has a colon.
+            if !name.contains(':') {
+                name.make_ascii_lowercase();
+            }
             if name.is_empty() {
                 return Err("certificate must not be empty".to_owned());
             }
@@ -144,8 +148,8 @@ impl Callers {
 /// What a parser says, on a line of its own and without the text of the file, which may hold a secret that
 /// somebody put there by mistake.
 fn in_one_line(error: &toml::de::Error, text: &str) -> String {
-    let at = error.span().map_or(0, |span| span.start).min(text.len());
-    let line = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
     format!("line {line}: {}", error.message().replace('\n', " "))
 }
 
@@ -167,7 +171,7 @@ mod tests {
              token_sha256 = 'HASH'\ncertificate = 'spiffe://example.org/shop'\n\
              [[caller]]\nname = 'shop'\nrole = 'teller'\naccount_prefixes = ['shop:', 'shop:1']\n\
              token_sha256 = '{other}'\n\
-             [[caller]]\nname = 'eye'\nrole = 'reader'\ncertificate = 'eye.example.org'\n"
+             [[caller]]\nname = 'eye'\nrole = 'reader'\ncertificate = 'Eye.example.org'\n"
         ))
         .expect("it is well formed");
         assert_eq!(callers.count(), 4);

@@ -28,10 +28,8 @@ pub struct Expected {
 
 impl Expected {
     pub(super) fn validation(&self, algorithms: Vec<Algorithm>) -> Validation {
-        let mut validation = Validation::default();
-        validation.algorithms = algorithms;
-        validation.leeway = LEEWAY;
-        validation.validate_nbf = true;
+        let mut validation =
+            Validation { algorithms, leeway: LEEWAY, validate_nbf: true, ..Validation::default() };
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);

@@ -10,6 +10,7 @@ mod caller;
 mod callers;
 mod jwks;
 mod jwt;
+mod rate;
 mod reloaded;
 mod token;
 
@@ -23,6 +24,7 @@ pub use caller::{Caller, Prefix, Reach, Role};
 pub use callers::Callers;
 pub use jwks::{KeySource, RemoteKeys};
 pub use jwt::{Expected, Jwt};
+pub use rate::{Rate, Rates, Scarce, Spender};
 pub use reloaded::Reloaded;
 pub use token::{Token, TokenHash};
 
