@@ -5,6 +5,7 @@
 
 mod accounts;
 mod amount;
+mod bench;
 mod export;
 mod failure;
 mod healthcheck;
@@ -60,6 +61,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Backup(what) => upkeep::backup(&what),
         Command::Head(what) => upkeep::head(&what).await,
         Command::Migrate(what) => upkeep::migrate(&what).await,
+        Command::Bench(what) => bench::bench(what).await,
         Command::Completions(what) => completions(&what),
     }
 }

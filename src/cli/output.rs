@@ -70,19 +70,7 @@ impl Output {
     /// Shows a list.
     pub(super) fn rows<T: Row>(&mut self, messages: &[T]) -> Result<(), Failure> {
         match self.form {
-            Form::Table => {
-                let mut table = plain();
-                table.set_header(T::TITLES.iter().map(|title| bold(title.trim_start_matches('>'))));
-                table.add_rows(
-                    messages.iter().map(|it| it.cells().into_iter().map(|cell| printable(&cell))),
-                );
-                for (column, title) in table.column_iter_mut().zip(T::TITLES) {
-                    if title.starts_with('>') {
-                        column.set_cell_alignment(CellAlignment::Right);
-                    }
-                }
-                self.table(table)?;
-            }
+            Form::Table => self.grid(T::TITLES, messages.iter().map(Row::cells))?,
             Form::Json => {
                 let all = messages.iter().map(json::of).collect::<Result<Vec<_>, _>>()?;
                 self.document(&all)?;
@@ -94,6 +82,29 @@ impl Output {
             }
         }
         self.flush()
+    }
+
+    /// Shows rows of cells below their titles; a column whose title begins with `>` is aligned to the right.
+    pub(super) fn grid(
+        &mut self,
+        titles: &[&str],
+        rows: impl Iterator<Item = Vec<String>>,
+    ) -> Result<(), Failure> {
+        let mut table = plain();
+        table.set_header(titles.iter().map(|title| bold(title.trim_start_matches('>'))));
+        table.add_rows(rows.map(|cells| cells.into_iter().map(|cell| printable(&cell))));
+        for (column, title) in table.column_iter_mut().zip(titles) {
+            if title.starts_with('>') {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        self.table(table)
+    }
+
+    /// Leaves a line empty.
+    pub(super) fn line_break(&mut self) -> Result<(), Failure> {
+        writeln!(self.to)?;
+        Ok(())
     }
 
     /// Shows one item of a list without end: a line in columns of the given widths, or JSON.

@@ -4,6 +4,7 @@
 //! process with one line and exit code 64 (`EX_USAGE` of sysexits.h). Only this module reads the
 //! environment.
 
+mod bench;
 mod capacity;
 mod client;
 mod connections;
@@ -15,6 +16,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+pub use bench::{AccountsDistribution, Aim, Bench, BenchCall, Mix};
 pub use capacity::CapacitySettings;
 pub use client::{
     AccountCommand, AccountStateName, BalanceOf, Call, CallSettings, CaptureHold, ChangeState,
@@ -64,6 +66,21 @@ is an object with the same names, and strings for values. Empty is as good as le
 Lines are executed in order, each on its own; those that are malformed or refused are named by their
 numbers, and the others go in. After an interruption run the same command again: what had gone in is
 recognised and not done twice. So it is with a file in which some lines were corrected.";
+
+const BENCH_HELP: &str = "\
+Accounts are named bench-0000000 and so on and hold BENCH/0, an asset of their own; what is posted between
+them stays in the books of the bank that is loaded.
+
+In a closed loop a latency is that of a caller who waits for each answer; a bank that stalls isn't called
+meanwhile, so little is seen of it. In an open loop calls are due at fixed times, and a latency counts from
+the time at which the call was due, whether or not it could be sent then.
+
+In the end the trial balance is read: the bank has posted what it has acknowledged, or the command fails.
+
+  bank bench                                           its own bank, 64 callers
+  bank bench --data new.db --mix batch --batch-size 8192 --in-flight 2
+  bank bench --rate 20000 --mix transfer=60,balance=30,statement=10 --duration 1min
+  bank bench --endpoint http://127.0.0.1:50051 --accounts-distribution hot-pair -o json";
 
 const COMPLETIONS_HELP: &str = "\
 For bash: bank completions bash > /etc/bash_completion.d/bank";
@@ -122,6 +139,9 @@ pub enum Command {
     Head(HeadOf),
     /// Make the tables of the bank in a database, or bring them up to date
     Migrate(Migrate),
+    /// Measure how fast a bank is, one of its own or a running one
+    #[command(after_long_help = BENCH_HELP)]
+    Bench(Bench),
     /// Print the completions of a shell
     #[command(after_help = COMPLETIONS_HELP)]
     Completions(Completions),

@@ -241,8 +241,13 @@ fn every_class_of_error_has_its_exit_code() {
 #[test]
 fn help_names_commands_and_exit_codes() {
     let person = Person::new();
-    let transcript =
-        person.transcript(&["--help", "account --help", "transfer --help", "import --help"]);
+    let transcript = person.transcript(&[
+        "--help",
+        "account --help",
+        "transfer --help",
+        "import --help",
+        "bench --help",
+    ]);
     assert_shown!("help", transcript);
 }
 
