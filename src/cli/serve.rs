@@ -53,6 +53,7 @@ pub(super) async fn serve(
         return run(listener, metrics, options, opening, signals, settings.drain_timeout, never)
             .await;
     }
+    let bounds = settings.bounds.bounds();
     match &settings.data {
         None => {
             tracing::info!(
@@ -61,7 +62,7 @@ pub(super) async fn serve(
                 "listening; the books are kept in memory only and are gone when the process ends"
             );
             let store = MemoryStore::new(new_ledger(), VolatileJournal::default(), SystemClock);
-            let opening = std::future::ready(Ok(Arc::new(store)));
+            let opening = std::future::ready(Ok(Arc::new(store.within(bounds))));
             let never = CancellationToken::new();
             run(listener, metrics, options, opening, signals, settings.drain_timeout, never).await
         }
@@ -72,7 +73,8 @@ pub(super) async fn serve(
             let failure = journal.failure();
             let opening = async {
                 let fail = |error| format!("{} can't be served: {error}", path.display());
-                recover(journal).await.map(Arc::new).map_err(fail)
+                let store = recover(journal).await.map_err(fail)?;
+                Ok(Arc::new(store.within(bounds)))
             };
             run(listener, metrics, options, opening, signals, settings.drain_timeout, failure).await
         }

@@ -5,6 +5,7 @@
 //! environment.
 
 mod bench;
+mod bounds;
 mod capacity;
 mod client;
 mod connections;
@@ -17,6 +18,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use bench::{AccountsDistribution, Aim, Bench, BenchCall, Mix};
+pub use bounds::BoundSettings;
 pub use capacity::CapacitySettings;
 pub use client::{
     AccountCommand, AccountStateName, BalanceOf, Call, CallSettings, CaptureHold, ChangeState,

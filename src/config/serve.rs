@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use super::{CapacitySettings, ConnectionSettings, DatabaseSettings};
+use super::{BoundSettings, CapacitySettings, ConnectionSettings, DatabaseSettings};
 
 /// How to run the bank.
 #[derive(Debug, Args)]
@@ -90,6 +90,10 @@ pub struct ServeSettings {
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub capacity: CapacitySettings,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub bounds: BoundSettings,
 }
 
 /// The form of the log.

@@ -158,6 +158,13 @@ impl From<Error> for Status {
                 details.set_quota_failure(vec![QuotaViolation::new("store", message)]);
                 Status::with_error_details(Code::ResourceExhausted, message, details)
             }
+            Error::Store(store::Error::AtBound(bound)) => {
+                let mut details = info("STORE_FULL", []);
+                let message =
+                    format!("the bank keeps as many {} as it may; reads go on", bound.name());
+                details.set_quota_failure(vec![QuotaViolation::new(bound.name(), &message)]);
+                Status::with_error_details(Code::ResourceExhausted, message, details)
+            }
             Error::Store(store::Error::Damaged { sequence, cause }) => {
                 tracing::error!(sequence = sequence.number(), cause, "a stored record is damaged");
                 Status::with_error_details(

@@ -11,7 +11,8 @@ use crate::ledger::{
     decide,
 };
 
-use super::{BatchRefused, Error, Executed};
+use super::bounds::{Bounds, Room};
+use super::{BatchRefused, EachAnswer, Error, Executed};
 
 /// The books, and where the ledger's one order stands.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Desk {
     pub(super) last_sequence: Sequence,
     /// The time of the newest record, or a later one that a reader was told.
     pub(super) last_time: Time,
+    /// How much more there may be.
+    pub(super) room: Room,
 }
 
 /// The records so far, and where new ones go.
@@ -83,6 +86,7 @@ impl Desk {
             books: Books::new(ledger),
             last_sequence: Sequence::default(),
             last_time: Time::from_micros(i64::MIN),
+            room: Room::within(Bounds::default()),
         }
     }
 
@@ -101,6 +105,18 @@ impl Desk {
                 Ok(executed(record, false))
             }
         }
+    }
+
+    /// Executes requests, each on its own; none when there is no room for all of them.
+    pub(super) fn execute_each(
+        &mut self,
+        files: &mut impl Files,
+        clock: &impl Clock,
+        requests: Vec<Request>,
+    ) -> Result<EachAnswer, Error> {
+        let is_known = |id: &RequestId| Ok(files.record_of(id)?.is_some());
+        self.room.check_all(self.last_sequence, &requests, is_known)?;
+        requests.into_iter().map(|request| self.execute(files, clock, request)).collect()
     }
 
     /// Executes requests, all or none.
@@ -190,6 +206,7 @@ impl Desk {
                 return Ok(Decision::Answered(repeat(first, id, &request)));
             }
         }
+        self.room.check(&self.books, self.last_sequence, &request.command)?;
         let original = match request.command.original() {
             Some(id) => self.original(files, id, pending)?,
             None => None,

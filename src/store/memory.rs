@@ -16,11 +16,12 @@ use crate::ledger::{
 };
 
 use self::files::{Cabinet, Index};
+use super::bounds::Room;
 use super::execute::{Desk, Files};
 use super::journal::{PlainPosting, Scanned};
 use super::{
-    AccountPage, AccountQuery, AccountView, BatchRefused, Changes, EachAnswer, Error, Executed,
-    Figures, HoldPage, HoldQuery, Journal, LinkedRecord, PastBalance, RecordKey, Store,
+    AccountPage, AccountQuery, AccountView, BatchRefused, Bounds, Changes, EachAnswer, Error,
+    Executed, Figures, HoldPage, HoldQuery, Journal, LinkedRecord, PastBalance, RecordKey, Store,
     TransactionPage, TransactionQuery, Writing,
 };
 
@@ -79,6 +80,14 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
             state.index.requests.settle();
         }
         Ok(store)
+    }
+
+    /// The same books, to which is added within these bounds only.
+    #[must_use]
+    pub fn within(mut self, bounds: Bounds) -> Self {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.desk.room = Room::within(bounds);
+        self
     }
 
     /// What keeps its records.
@@ -150,7 +159,7 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
 
     async fn figures(&self) -> Result<Figures, Error> {
         let state = self.lock();
-        let Desk { books, last_sequence, last_time } = &state.desk;
+        let Desk { books, last_sequence, last_time, .. } = &state.desk;
         Ok(Figures {
             accounts: books.totals().map(|(_, totals)| totals.account_count).sum(),
             holds: books.held_count(self.clock.now().max(*last_time)),
@@ -174,12 +183,11 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
 
     async fn execute_each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
         self.journal.admit()?;
-        let each = |state: &mut State| {
+        self.with(|state| {
             let (desk, mut files) = self.open(state);
-            let requests = requests.into_iter();
-            requests.map(|request| desk.execute(&mut files, &self.clock, request)).collect()
-        };
-        self.with(each).await
+            desk.execute_each(&mut files, &self.clock, requests)
+        })
+        .await
     }
 
     async fn execute_all(

@@ -4,6 +4,7 @@
 //! linearizable: what one caller has been told, every later caller sees. What is decided is not its
 //! business; that is the ledger's.
 
+mod bounds;
 mod chain;
 mod codec;
 mod execute;
@@ -25,6 +26,7 @@ use crate::ledger::{
     Refusal, Request, RequestId, Sequence, Time, Totals, TransactionType,
 };
 
+pub use bounds::{Bound, Bounds};
 pub use journal::Journal;
 pub use memory::MemoryStore;
 pub use postgres::{DatabaseArchive, EngineSettings, PostgresStore, SchemaError, Wrong, migrate};
@@ -59,6 +61,9 @@ pub enum Error {
     /// There is too little room for further records; what is there can be read.
     #[error("there is too little free space")]
     Full,
+    /// As much is kept as may be; nothing was done. What is there can be read, and repeats are answered.
+    #[error("there are as many {} as may be", .0.name())]
+    AtBound(Bound),
 }
 
 /// A request that took effect, now or when it was first sent.

@@ -4,6 +4,7 @@
 mod audit;
 mod bad_input;
 mod bench;
+mod bounds;
 mod capacity;
 mod cases;
 mod command_line;
