@@ -22,4 +22,5 @@ mod races;
 mod statements;
 mod streams;
 mod support;
+mod watchers;
 mod wire;
