@@ -105,6 +105,51 @@ async fn ten_times_what_it_can_bear() {
     }
 }
 
+/// Resident memory of this process, in bytes.
+#[cfg(target_os = "linux")]
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("it can be read");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is told");
+    let kilobytes = line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number");
+    kilobytes << 10
+}
+
+/// A flood of large calls, all of them turned away, with several hundred megabytes in all.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_leaves_nothing_behind() {
+    const CALLS: usize = 10_000;
+    const AT_ONCE: usize = 100;
+    let (server, gate) = gated(Capacity { calls: 1, ..Capacity::default() }).await;
+    let client = server.client().await;
+    let mut one = client.clone();
+    let taken_on = tokio::spawn(async move { one.create_account(create("alice", "USD")).await });
+    gate.wait_for(1).await;
+
+    let large =
+        proto::DepositRequest { description: "x".repeat(50_000), ..deposit("alice", 1, "USD") };
+    let mut flood = JoinSet::new();
+    let mut before = 0;
+    for number in 0..CALLS + AT_ONCE {
+        if number >= AT_ONCE {
+            let call = flood.join_next().await.expect("there are more").expect("it does not panic");
+            let call: Result<_, Status> = call;
+            assert_overloaded(&call.expect_err("there is no place"), "in_flight");
+        }
+        if number == 10 * AT_ONCE {
+            before = resident();
+        }
+        if number < CALLS {
+            let (mut client, large) = (client.clone(), large.clone());
+            flood.spawn(async move { client.deposit(large).await });
+        }
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes of {} were kept", CALLS * 50_000);
+    gate.open();
+    taken_on.await.expect("it does not panic").expect("it was taken on");
+}
+
 /// Calls that end keep their places no longer, however they end.
 #[tokio::test]
 async fn whoever_goes_away_leaves_a_place() {
