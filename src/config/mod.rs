@@ -218,7 +218,11 @@ fn is_service_link(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::grpc::Capacity;
+    use crate::store::Bounds;
 
     fn check(name: &str) -> Result<(), Stop> {
         check_environment([OsString::from(name)].into_iter())
@@ -227,6 +231,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_limit_is_what_its_setting_says() {
+        let settings = "bank serve --max-in-flight 1 --max-in-flight-bytes 2B --body-timeout 3s \
+            --max-watchers 4 --max-execute-streams 5 --max-accounts 6 --max-currencies 7 --max-records 8";
+        let settings = Cli::try_parse_from(settings.split_whitespace()).expect("they are known");
+        let Command::Serve(settings) = settings.command else { panic!("{settings:?}") };
+        let arrival = Duration::from_secs(3);
+        let capacity = Capacity { calls: 1, bytes: 2, arrival, watchers: 4, pipes: 5 };
+        assert_eq!(settings.capacity.capacity(), capacity);
+        let bounds = Bounds { accounts: 6, currencies: 7, records: 8 };
+        assert_eq!(settings.bounds.bounds(), bounds);
+
+        let settings = Cli::try_parse_from(["bank", "serve"]).expect("nothing must be set");
+        let Command::Serve(settings) = settings.command else { panic!("{settings:?}") };
+        assert_eq!(settings.capacity.capacity(), Capacity::default());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::status::Error;
 const LOOKING_ON: usize = 1000;
 
 /// What the server takes on at once.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capacity {
     /// How many calls that end by themselves may be in flight.
     pub calls: usize,

@@ -185,7 +185,8 @@ impl Books {
     }
 
     /// The totals of each currency that has an account, by currency.
-    pub fn totals(&self) -> impl Iterator<Item = (&Currency, &Totals)> {
+    #[must_use]
+    pub fn totals(&self) -> impl ExactSizeIterator<Item = (&Currency, &Totals)> {
         self.totals.iter()
     }
 

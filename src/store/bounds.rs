@@ -15,13 +15,15 @@ use crate::ledger::{AccountId, Books, Command, Request, RequestId, Sequence};
 pub struct Bounds {
     /// How many accounts, closed ones and those of the outside world included.
     pub accounts: usize,
+    /// How many currencies: a trial balance tells all of them at once.
+    pub currencies: usize,
     /// How many records: transactions, openings and changes of accounts, holds, refusals that are kept.
     pub records: u64,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { accounts: usize::MAX, records: u64::MAX }
+        Self { accounts: usize::MAX, currencies: usize::MAX, records: u64::MAX }
     }
 }
 
@@ -30,6 +32,8 @@ impl Default for Bounds {
 pub enum Bound {
     /// [`Bounds::accounts`].
     Accounts,
+    /// [`Bounds::currencies`].
+    Currencies,
     /// [`Bounds::records`].
     Records,
 }
@@ -40,6 +44,7 @@ impl Bound {
     pub fn name(self) -> &'static str {
         match self {
             Self::Accounts => "accounts",
+            Self::Currencies => "currencies",
             Self::Records => "records",
         }
     }
@@ -78,6 +83,9 @@ impl Room {
             if accounts > self.bounds.accounts {
                 return Err(self.reached(Bound::Accounts));
             }
+            if is_first && books.totals().len() >= self.bounds.currencies {
+                return Err(self.reached(Bound::Currencies));
+            }
         }
         Ok(())
     }
@@ -112,9 +120,8 @@ impl Room {
 
     fn reached(&self, bound: Bound) -> Error {
         self.told.call_once(|| {
-            let Bounds { accounts, records } = self.bounds;
             let of = bound.name();
-            tracing::error!(of, accounts, records, "the bank keeps as many as it may: it is full");
+            tracing::error!(of, bounds = ?self.bounds, "the bank is full: there are as many as may be");
         });
         Error::AtBound(bound)
     }

@@ -102,15 +102,27 @@ async fn a_batch_that_is_refused_fills_the_last_place() {
     assert_eq!(store.execute_all(requests).await, Ok(refused));
 }
 
+fn in_euros(mut command: Command) -> Command {
+    if let Command::CreateAccount { currency, .. } = &mut command {
+        *currency = Currency::parse("EUR").expect("a currency");
+    }
+    command
+}
+
+#[tokio::test]
+async fn no_currency_comes_in_beyond_the_bound() {
+    let bounds = Bounds { currencies: 1, ..Bounds::default() };
+    let store = memory_store(&ManualClock::new()).within(bounds);
+    done(&store, plain(open("alice", 10))).await;
+    let refused = store.execute(named("bob", in_euros(open("bob", 0)))).await;
+    assert_eq!(refused, Err(Error::AtBound(Bound::Currencies)));
+    done(&store, named("bob", open("bob", 0))).await;
+    assert_eq!(store.totals(None).await.expect("it answers").len(), 1);
+}
+
 /// The outside world's accounts are counted: each new currency has one.
 #[tokio::test]
 async fn no_account_is_opened_beyond_the_bound() {
-    fn in_euros(mut command: Command) -> Command {
-        if let Command::CreateAccount { currency, .. } = &mut command {
-            *currency = Currency::parse("EUR").expect("a currency");
-        }
-        command
-    }
     let full = Err(Error::AtBound(Bound::Accounts));
     let store = memory_store(&ManualClock::new()).within(accounts(3));
     done(&store, plain(open("alice", 10))).await;
@@ -142,7 +154,7 @@ async fn a_file_beyond_its_bounds_is_read_all_the_same() {
     }
     drop(store);
 
-    let narrow = Bounds { accounts: 1, records: 2 };
+    let narrow = Bounds { accounts: 1, currencies: 1, records: 2 };
     let store = file_store(&path, &clock).expect("it opens").within(narrow);
     assert_eq!(head(&store).await, 3);
     assert_eq!(store.execute(named("late", pay("alice", "bob", 1))).await, FULL);
