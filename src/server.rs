@@ -23,7 +23,7 @@ use tonic_health::server::HealthReporter;
 use crate::grpc::edge::Stage;
 use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
-use crate::grpc::{Admission, BySize, Capacity, Observer, Service, edge};
+use crate::grpc::{Access, Admission, BySize, Capacity, Observer, Service, edge};
 use crate::store::Store;
 
 use connection::Ending;
@@ -34,6 +34,8 @@ pub use limits::Limits;
 pub struct Options {
     /// What one client may use.
     pub limits: Limits,
+    /// Who may call what.
+    pub access: Access,
     /// What is taken on at once, of all clients together.
     pub capacity: Capacity,
     /// Who watches what calls come to.
@@ -108,7 +110,7 @@ pub async fn run_opening<S: Store>(
     shutdown: impl Future<Output = ()>,
     deadline: impl Future<Output = ()>,
 ) -> Result<Drained, Error> {
-    let Options { limits, capacity, observer, readiness } = options;
+    let Options { limits, access, capacity, observer, readiness } = options;
     let admission = Admission::new(&capacity);
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, ServingStatus::NotServing).await;
@@ -123,7 +125,15 @@ pub async fn run_opening<S: Store>(
                 Some(all) => (all.clone(), Stage::Ready),
                 None => (health_only.clone(), Stage::Starting),
             };
-            edge::serve(routes, stage, &admission, draining, watching.clone(), request)
+            edge::serve(
+                routes,
+                stage,
+                access.clone(),
+                &admission,
+                draining,
+                watching.clone(),
+                request,
+            )
         }
     };
     let stop = CancellationToken::new();

@@ -1,25 +1,43 @@
 //! What tells of a running bank. Here is the log: lines for people, or one JSON object a line, on standard
-//! error.
+//! error; and the audit log beside it.
 
+mod audit_log;
 pub mod http;
 pub mod metrics;
 mod process;
 
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::EnvFilter;
+use tracing::Metadata;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::config::{LogFilter, LogFormat};
+use crate::grpc::AUDIT_TARGET;
+
+pub use audit_log::AuditLog;
 
 /// Sends every line of the process that the filter lets through to standard error. Colours only on a
-/// terminal.
-pub fn start(format: LogFormat, filter: &LogFilter) {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter.directives()))
-        .with_writer(io::stderr)
-        .log_internal_errors(false);
-    match format {
-        LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(false).init(),
-    }
+/// terminal. The lines of the audit go to their own file alone if there is one, whatever the filter says.
+pub fn start(format: LogFormat, filter: &LogFilter, audit_log: Option<AuditLog>) {
+    let has_own_file = audit_log.is_some();
+    let filter = EnvFilter::new(filter.directives())
+        .and(filter_fn(move |line| !(has_own_file && is_audit(line))));
+    let log = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+    let log = match format {
+        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).boxed(),
+    };
+    let audit = audit_log.map(|file| {
+        let layer = fmt::layer().with_writer(file).log_internal_errors(false);
+        let layer = layer.json().flatten_event(true).with_current_span(false);
+        layer.with_target(false).with_level(false).with_filter(filter_fn(is_audit))
+    });
+    registry().with(log.with_filter(filter)).with(audit).init();
+}
+
+fn is_audit(line: &Metadata<'_>) -> bool {
+    line.target() == AUDIT_TARGET
 }

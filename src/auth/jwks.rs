@@ -43,7 +43,7 @@ pub(super) struct Key {
 }
 
 /// A set of keys.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KeySet(Vec<Key>);
 
 #[derive(Deserialize)]

@@ -11,7 +11,9 @@ use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Caller, KeySource, Reach, Role, Unidentified};
+use super::remembered::Remembered;
+use super::{Caller, KeySource, Reach, Role, TokenHash, Unidentified};
+use crate::clock::{Clock, SystemClock};
 use crate::ledger::CallerName;
 
 /// How far the clocks of the issuer and the bank may be apart, in seconds.
@@ -40,6 +42,7 @@ impl Expected {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    exp: f64,
     bank_role: Option<Value>,
     bank_account_prefixes: Option<Value>,
 }
@@ -48,13 +51,14 @@ struct Claims {
 #[derive(Debug)]
 pub struct Jwt {
     keys: KeySource,
+    remembered: Remembered,
 }
 
 impl Jwt {
     /// Checks tokens with these keys.
     #[must_use]
     pub fn new(keys: KeySource) -> Self {
-        Self { keys }
+        Self { keys, remembered: Remembered::new() }
     }
 
     pub(super) fn keys(&self) -> KeySource {
@@ -63,6 +67,12 @@ impl Jwt {
 
     /// Says whom a token is about.
     pub(super) async fn verify(&self, token: &str) -> Result<Arc<Caller>, Unidentified> {
+        let hash = TokenHash::of(token);
+        if let Some(keys) = self.keys.current()
+            && let Some(caller) = self.remembered.find(hash, &keys, now())
+        {
+            return Ok(caller);
+        }
         let header = decode_header(token)
             .map_err(|_| Unidentified::Refused("the token is not known, and no JWT"))?;
         // What must be understood isn't (RFC 7515, 4.1.11).
@@ -86,8 +96,21 @@ impl Jwt {
         let role = role.ok_or_else(|| unentitled("the JWT grants no role in bank_role"))?;
         let reach = reach(claims.bank_account_prefixes.as_ref())
             .ok_or_else(|| unentitled("the JWT's bank_account_prefixes can't be read"))?;
-        Ok(Arc::new(Caller { name, role, reach }))
+        let caller = Arc::new(Caller { name, role, reach });
+        self.remembered.note(hash, keys.clone(), expiry(claims.exp), caller.clone());
+        Ok(caller)
     }
+}
+
+/// The present, in seconds since the Unix epoch.
+fn now() -> u64 {
+    u64::try_from(SystemClock.now().micros() / 1_000_000).unwrap_or_default()
+}
+
+/// The last second in which a token with this `exp` is good.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the nearest there is")]
+fn expiry(exp: f64) -> u64 {
+    (exp as u64).saturating_add(LEEWAY)
 }
 
 fn reach(claim: Option<&Value>) -> Option<Reach> {

@@ -12,6 +12,7 @@ mod jwks;
 mod jwt;
 mod rate;
 mod reloaded;
+mod remembered;
 mod token;
 
 use std::sync::Arc;

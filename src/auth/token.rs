@@ -57,6 +57,11 @@ impl TokenHash {
         Self(Sha256::digest(token.as_bytes()).into())
     }
 
+    /// Its bytes.
+    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Reads a hash: 64 hexadecimal digits.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod amount;
+mod bearer;
 mod bench;
 mod export;
 mod failure;
@@ -19,6 +20,7 @@ mod reads;
 mod remote;
 mod serve;
 mod tables;
+mod token;
 mod upkeep;
 mod watch;
 
@@ -26,7 +28,7 @@ use std::io::Write;
 
 use clap::CommandFactory;
 
-use crate::config::{Cli, Command, Completions};
+use crate::config::{Cli, Command, Completions, TokenCommand};
 
 pub use failure::Failure;
 
@@ -39,7 +41,8 @@ pub async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(settings) => {
             let engine = settings.database.engine().map_err(Failure::Misused)?;
-            serve::serve(settings, engine).await.map_err(Failure::Failed)
+            let authentication = settings.auth.authentication().map_err(Failure::Misused)?;
+            serve::serve(settings, engine, authentication).await.map_err(Failure::Failed)
         }
         Command::Healthcheck(settings) => {
             healthcheck::healthcheck(settings).await.map_err(Failure::Failed)
@@ -62,6 +65,7 @@ pub async fn run(command: Command) -> Result<(), Failure> {
         Command::Head(what) => upkeep::head(&what).await,
         Command::Migrate(what) => upkeep::migrate(&what).await,
         Command::Bench(what) => bench::bench(what).await,
+        Command::Token(TokenCommand::New(what)) => token::new(&what),
         Command::Completions(what) => completions(&what),
     }
 }

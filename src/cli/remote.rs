@@ -4,19 +4,21 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
 use tokio::time::{Instant, sleep};
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::Failure;
+use super::bearer::Bearer;
 use super::failure::{cause_of, is_unavailable};
 use super::output::tell;
 use crate::config::{CallSettings, Form, OnceOnly};
 use crate::grpc::proto::bank_service_client::BankServiceClient;
 
 /// The client that is generated from the API.
-pub(super) type Client = BankServiceClient<Channel>;
+pub(super) type Client = BankServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// The largest answer that is read, in bytes: a page of 1000 transactions, each with all that it may bear.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -44,7 +46,9 @@ impl Remote {
             .http2_keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .connect_lazy();
-        let client = Client::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let bearer = Bearer::new(how.token().as_ref());
+        let client = Client::new(InterceptedService::new(channel, bearer))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES);
         Self { client, endpoint, timeout: how.timeout, form: how.output }
     }
 

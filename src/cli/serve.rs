@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
+use crate::auth::Authentication;
 use crate::clock::SystemClock;
 use crate::config::ServeSettings;
+use crate::grpc::Access;
 use crate::ledger::LedgerId;
 use crate::server::{self, Drained, Options};
 use crate::store::journal::{SqliteJournal, VolatileJournal};
 use crate::store::{EngineSettings, MemoryStore, PostgresStore, SchemaError, Store};
-use crate::telemetry::{self, http, metrics::Metrics};
+use crate::telemetry::{self, AuditLog, http, metrics::Metrics};
 
 /// How often the log tells how far the books are read.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -31,8 +34,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 pub(super) async fn serve(
     settings: ServeSettings,
     engine: Option<EngineSettings>,
+    authentication: Option<Authentication>,
 ) -> Result<(), String> {
-    telemetry::start(settings.log_format, &settings.log_level);
+    let audit_log = settings.auth.audit_log.as_deref().map(AuditLog::open).transpose()?;
+    telemetry::start(settings.log_format, &settings.log_level, audit_log.clone());
     let signals = Signals::watch()?;
     let listener = listen(settings.listen).await?;
     let metrics = match settings.metrics {
@@ -41,7 +46,14 @@ pub(super) async fn serve(
     };
     let address = address_of(&listener)?;
     let version = env!("CARGO_PKG_VERSION");
+    let access = Access {
+        authentication: authentication.map(Authentication::start),
+        rates: settings.auth.rates().map(Arc::new),
+        audits_everybody: audit_log.is_some(),
+    };
+    let _reopening = audit_log.map(reopen_on_hangup).transpose()?;
     let options = Options {
+        access,
         limits: settings.connections.limits(),
         capacity: settings.capacity.capacity(),
         ..Options::default()
@@ -199,6 +211,29 @@ async fn run(
         return Err("the store has failed; see the log".to_owned());
     }
     Ok(())
+}
+
+/// Opens the audit log anew at every SIGHUP, as programs that rotate logs ask for it.
+fn reopen_on_hangup(audit_log: AuditLog) -> Result<AbortOnDrop, String> {
+    let mut hangups = signal(SignalKind::hangup())
+        .map_err(|error| format!("can't watch for signals: {error}"))?;
+    let reopening = tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            match audit_log.reopen() {
+                Ok(()) => tracing::info!("the audit log was opened anew"),
+                Err(why) => tracing::error!(why, "the audit log stays as it is"),
+            }
+        }
+    });
+    Ok(AbortOnDrop(reopening.abort_handle()))
+}
+
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A number for a new ledger.

@@ -12,6 +12,7 @@ use prost_types::Timestamp;
 use rust_decimal::Decimal;
 use tonic::transport::Uri;
 
+use super::Secret;
 use crate::ledger::Currency;
 
 /// How to ask a running bank for its health.
@@ -66,6 +67,17 @@ pub struct CallSettings {
     )]
     pub timeout: Duration,
 
+    /// The file with the token that proves who calls; the token itself may stand in BANK_TOKEN
+    #[arg(
+        long,
+        env = "BANK_TOKEN_FILE",
+        value_name = "FILE",
+        value_parser = super::token::read,
+        hide_env_values = true
+    )]
+    #[allow(clippy::doc_markdown, reason = "people read it as help")]
+    token_file: Option<Secret>,
+
     /// The form of what is printed
     #[arg(
         long,
@@ -76,6 +88,14 @@ pub struct CallSettings {
         hide_env_values = true
     )]
     pub output: Form,
+}
+
+impl CallSettings {
+    /// The token that proves who calls, from the file or the environment.
+    #[must_use]
+    pub fn token(&self) -> Option<Secret> {
+        self.token_file.clone().or_else(super::token::of_environment)
+    }
 }
 
 /// The form of what a command prints.

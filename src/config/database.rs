@@ -12,6 +12,14 @@ use crate::store::EngineSettings;
 #[derive(Clone)]
 pub struct Secret(String);
 
+impl Secret {
+    /// The text.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(text)

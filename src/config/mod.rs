@@ -4,6 +4,7 @@
 //! process with one line and exit code 64 (`EX_USAGE` of sysexits.h). Only this module reads the
 //! environment.
 
+mod auth;
 mod bench;
 mod bounds;
 mod capacity;
@@ -11,12 +12,14 @@ mod client;
 mod connections;
 mod database;
 mod serve;
+mod token;
 mod upkeep;
 
 use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+pub use auth::AuthSettings;
 pub use bench::{AccountsDistribution, Aim, Bench, BenchCall, Mix};
 pub use bounds::BoundSettings;
 pub use capacity::CapacitySettings;
@@ -30,6 +33,7 @@ pub use client::{
 pub use connections::ConnectionSettings;
 pub use database::{DatabaseSettings, Secret};
 pub use serve::{LogFilter, LogFormat, ServeSettings};
+pub use token::{NewToken, TokenCommand};
 pub use upkeep::{Backup, BooksIn, HeadOf, Migrate, Verify};
 
 /// The exit code for a command line or a setting that can't be understood.
@@ -139,6 +143,9 @@ pub enum Command {
     Backup(Backup),
     /// Print the newest record's place and hash, to be noted down elsewhere
     Head(HeadOf),
+    /// Make tokens, by which callers prove who they are
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Make the tables of the bank in a database, or bring them up to date
     Migrate(Migrate),
     /// Measure how fast a bank is, one of its own or a running one
@@ -167,6 +174,7 @@ pub enum Stop {
 /// [`Stop`] when there is nothing to do but to print something and end.
 pub fn read() -> Result<Cli, Stop> {
     check_environment(std::env::vars_os().map(|(name, _)| name))?;
+    token::check_environment().map_err(Stop::Misused)?;
     Cli::try_parse().map_err(|error| stop(&error))
 }
 
@@ -192,7 +200,8 @@ fn check_environment(names: impl Iterator<Item = OsString>) -> Result<(), Stop> 
     let known = settings_of(&command);
     for name in names {
         let Some(text) = name.to_str() else { continue };
-        if text.starts_with("BANK_") && !known.contains(&name) && !is_service_link(text) {
+        let is_known = known.contains(&name) || text == token::VARIABLE;
+        if text.starts_with("BANK_") && !is_known && !is_service_link(text) {
             return Err(Stop::Misused(format!(
                 "unknown setting {text} in the environment; 'bank serve --help' lists them"
             )));
@@ -265,6 +274,8 @@ mod tests {
         for name in [
             "BANK_LISTEN",
             "BANK_ENDPOINT",
+            "BANK_TOKEN",
+            "BANK_TOKEN_FILE",
             "PATH",
             "BANKRUPT",
             "BANK_SERVICE_HOST",

@@ -8,7 +8,7 @@ use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use super::{BoundSettings, CapacitySettings, ConnectionSettings, DatabaseSettings};
+use super::{AuthSettings, BoundSettings, CapacitySettings, ConnectionSettings, DatabaseSettings};
 
 /// How to run the bank.
 #[derive(Debug, Args)]
@@ -82,6 +82,10 @@ pub struct ServeSettings {
         hide_env_values = true
     )]
     pub log_level: LogFilter,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub auth: AuthSettings,
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]

@@ -1,25 +1,35 @@
-//! One call, as its handler knows it: its log line, and when it must end.
+//! One call, as its handler knows it: its log line, its permit, and when it must end.
 
 use std::sync::Arc;
 
 use http::Extensions;
 
+use super::access::Permit;
 use super::edge::Ending;
 use super::observe::CallLog;
 use super::status::Error;
 use crate::ledger::RequestId;
 
-/// One call. The default is one that nothing stands around.
-#[derive(Clone, Debug, Default)]
+/// One call.
+#[derive(Clone, Debug)]
 pub(super) struct Call {
     log: Option<Arc<CallLog>>,
     ending: Option<Ending>,
+    pub(super) permit: Arc<Permit>,
 }
 
 impl Call {
     /// The call that these extensions came with.
-    pub(super) fn of(extensions: &Extensions) -> Self {
-        Self { log: extensions.get().cloned(), ending: extensions.get().cloned() }
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`] when it was not let in.
+    pub(super) fn of(extensions: &Extensions) -> Result<Self, Error> {
+        Ok(Self {
+            log: extensions.get().cloned(),
+            ending: extensions.get().cloned(),
+            permit: Permit::of(extensions)?,
+        })
     }
 
     /// Notes the client's name for the request in the log line.

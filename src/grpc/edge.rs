@@ -19,6 +19,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::{Service, ServiceExt};
 
+use super::access::Access;
 use super::admission::{Admission, Place};
 use super::arriving::Arriving;
 use super::deadline;
@@ -84,6 +85,7 @@ pub enum Stage {
 pub fn serve<R>(
     routes: R,
     stage: Stage,
+    access: Access,
     admission: &Admission,
     draining: CancellationToken,
     observer: Arc<Observer>,
@@ -95,15 +97,24 @@ where
     let call = CallLog::begin(request.uri().path());
     let is_bank_call = call.is_of_the_bank();
     let mut outcome = Outcome::of(call.clone(), observer);
-    request.extensions_mut().insert(call);
+    request.extensions_mut().insert(call.clone());
 
+    let attempt = access.attempt(&request);
     let admitted = admit(&request, stage, is_bank_call, admission, &draining);
     let deadline = admitted.as_ref().ok().and_then(|(_, deadline)| *deadline);
     request.extensions_mut().insert(Ending { draining: draining.clone(), deadline });
     async move {
-        let (response, place) = match admitted {
+        // Who calls is settled first: nobody else is told how the server is, or what is wrong.
+        let let_in = async {
+            let permit = attempt.permit(&call).await?;
+            let (place, _) = admitted?;
+            permit.spend_call()?;
+            request.extensions_mut().insert(permit);
+            Ok::<_, Error>(place)
+        };
+        let (response, place) = match let_in.await {
             Err(error) => (Status::from(error).into_http(), None),
-            Ok((place, deadline)) => {
+            Ok(place) => {
                 // Health is told to the last.
                 let ends = if is_bank_call { draining.clone() } else { CancellationToken::new() };
                 let request =

@@ -3,8 +3,10 @@
 //! Protobuf comes in here and goes no further down: `parse` turns a request into a command, all
 //! violations at once; `service` has the store execute it; `render` turns the record into the
 //! answer; `status` has the one table from refusals to codes. Around every call stands `edge`:
-//! its log line and its count, its place among those in flight (`admission`), its deadline, and the end of the server.
+//! its log line and its count, its place among those in flight (`admission`), its deadline, and the end of
+//! the server; `access` says who calls, and what it may do and know.
 
+pub mod access;
 mod admission;
 mod arriving;
 mod by_size;
@@ -13,6 +15,7 @@ pub(crate) mod codec;
 mod deadline;
 pub mod edge;
 mod observe;
+mod operations;
 mod page;
 mod page_token;
 mod parse;
@@ -22,7 +25,10 @@ mod render;
 pub mod service;
 mod status;
 mod watch;
+mod within;
 
+pub(crate) use access::AUDIT_TARGET;
+pub use access::Access;
 pub use admission::{Admission, Capacity};
 pub use by_size::BySize;
 pub(crate) use observe::code_name;

@@ -1,6 +1,6 @@
 //! What is told of every call: one log line, and a place in the [`tally`].
 //!
-//! The line has the method, code, duration and request id; never an amount or a label. Health checks and
+//! The line has the method, caller, code, duration and request id; never an amount or a label. Health checks and
 //! reflection are logged at debug, so that probes don't drown the calls. All is told before a client learns
 //! how its call has ended, or when the call is dropped.
 
@@ -13,7 +13,7 @@ use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::ledger::RequestId;
+use crate::ledger::{CallerName, RequestId};
 
 use super::proto::bank_service_server::SERVICE_NAME;
 use tally::{Method, OTHER, Reason, Tally};
@@ -31,6 +31,7 @@ pub(super) struct CallLog {
     path: String,
     started: Instant,
     request_id: OnceLock<RequestId>,
+    caller: OnceLock<CallerName>,
 }
 
 impl CallLog {
@@ -40,6 +41,7 @@ impl CallLog {
             path: path.to_owned(),
             started: Instant::now(),
             request_id: OnceLock::new(),
+            caller: OnceLock::new(),
         })
     }
 
@@ -53,15 +55,21 @@ impl CallLog {
         self.request_id.get_or_init(|| id.clone());
     }
 
+    /// Notes who calls.
+    pub(super) fn note_caller(&self, caller: &CallerName) {
+        self.caller.get_or_init(|| caller.clone());
+    }
+
     fn write(&self, code: Code) {
         let method = self.path.trim_start_matches('/');
         let duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let request_id = self.request_id.get().map(RequestId::as_str);
+        let caller = self.caller.get().map(CallerName::as_str);
         let code = code_name(code);
         if self.is_of_the_bank() {
-            tracing::info!(method, code, duration_us, request_id, "call");
+            tracing::info!(method, caller, code, duration_us, request_id, "call");
         } else {
-            tracing::debug!(method, code, duration_us, request_id, "call");
+            tracing::debug!(method, caller, code, duration_us, request_id, "call");
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 
 /// The other side of a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Peer {
     /// Where it calls from.
     pub address: Option<SocketAddr>,

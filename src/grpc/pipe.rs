@@ -30,10 +30,12 @@ pub(super) async fn next<T: Message>(
         arrived = arriving.next() => arrived,
     };
     let Some(first) = first else { return Ok(None) };
+    // No more together than the caller may ask at once.
+    let most = call.permit.burst().map_or(MAX_ARRIVED, |burst| burst.min(MAX_ARRIVED));
     let size = |message: &Result<T, Status>| message.as_ref().map_or(0, Message::encoded_len);
     let mut bytes = size(&first);
     let mut arrived = vec![first];
-    while arrived.len() < MAX_ARRIVED
+    while arrived.len() < most
         && bytes < MAX_BYTES
         && let Some(Some(message)) = arriving.next().now_or_never()
     {
@@ -48,12 +50,18 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
+    use crate::grpc::Access;
+
+    fn anyone() -> Call {
+        let request = Access::let_in(tonic::Request::new(()));
+        Call::of(request.extensions()).expect("it is let in")
+    }
 
     /// How many are taken in at once, each time, of messages that are all there.
     async fn taken(messages: Vec<String>) -> Vec<usize> {
         let mut arriving = stream::iter(messages.into_iter().map(Ok)).fuse();
         let mut counts = Vec::new();
-        while let Ok(Some(arrived)) = next(&mut arriving, &Call::default()).await {
+        while let Ok(Some(arrived)) = next(&mut arriving, &anyone()).await {
             counts.push(arrived.len());
         }
         counts
@@ -72,7 +80,7 @@ mod tests {
     async fn what_is_not_there_is_not_waited_for() {
         let messages = ["one", "two"].map(|text| Ok(text.to_owned()));
         let mut arriving = Box::pin(stream::iter(messages).chain(stream::pending()));
-        let arrived = next(&mut arriving, &Call::default()).await.expect("it goes on");
+        let arrived = next(&mut arriving, &anyone()).await.expect("it goes on");
         assert_eq!(arrived.map(|arrived| arrived.len()), Some(2));
     }
 }

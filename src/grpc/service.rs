@@ -7,16 +7,17 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ledger::{self, Refusal, TransactionId};
-use crate::store::{BatchRefused, Executed, RecordKey, Store};
+use crate::store::{self, Executed, RecordKey, Store};
 
+use super::access::{Asked, Line};
 use super::call::Call;
 use super::edge::EndsItself;
 use super::observe::Observer;
-use super::observe::tally::Reason;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
-use super::status::{Became, Error, NoTransactionOf, Violations, is_unreadable, row};
-use super::{page, parse, pipe, proto, render, watch};
+use super::status::{Became, Error, NoTransactionOf, Violations, row};
+use super::within::Within;
+use super::{operations, page, parse, pipe, proto, render, watch};
 
 /// What a call that goes on answers.
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -24,8 +25,8 @@ type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// Answers the API's calls from a store.
 #[derive(Debug)]
 pub struct Service<S> {
-    store: Arc<S>,
-    observer: Arc<Observer>,
+    pub(super) store: Arc<S>,
+    pub(super) observer: Arc<Observer>,
 }
 
 impl<S: Store> Service<S> {
@@ -44,12 +45,43 @@ impl<S: Store> Service<S> {
         Self { store: self.store.clone(), observer: self.observer.clone() }
     }
 
-    async fn execute(&self, call: &Call, request: ledger::Request) -> Result<Executed, Error> {
+    async fn execute<Q: Asked>(
+        &self,
+        call: &Call,
+        request: &Q,
+        parse: fn(&Q) -> Result<ledger::Request, Violations>,
+    ) -> Result<Executed, Error> {
+        let mut audit = call.permit.audit(|| vec![Line::of(request, None)]);
+        let result = self.try_execute(call, request, parse).await;
+        audit.note(0, result.as_ref());
+        result
+    }
+
+    async fn try_execute<Q: Asked>(
+        &self,
+        call: &Call,
+        request: &Q,
+        parse: fn(&Q) -> Result<ledger::Request, Violations>,
+    ) -> Result<Executed, Error> {
+        let permit = &call.permit;
+        permit.check(request)?;
+        let mut request = parse(request)?;
         call.note_request_id(request.id.as_ref());
+        permit.check_command(&*self.store, &request.command).await?;
+        request.caller = permit.caller_name();
         call.may_begin()?;
-        let executed = self.store.execute(request).await??;
-        self.observer.tally.execute(&executed);
-        Ok(executed)
+        match self.store.execute(request).await? {
+            Ok(executed) => {
+                self.observer.tally.execute(&executed);
+                Ok(executed)
+            }
+            Err(refusal) => Err(permit.told(&*self.store, refusal).await?.into()),
+        }
+    }
+
+    /// What of a store the caller may know of.
+    fn within<'a>(&'a self, call: &'a Call) -> Within<'a, S> {
+        Within { store: &*self.store, permit: &call.permit }
     }
 
     async fn create_account(
@@ -57,7 +89,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::CreateAccountRequest,
     ) -> Result<proto::CreateAccountResponse, Error> {
-        let executed = self.execute(call, parse::create_account(&request)?).await?;
+        let executed = self.execute(call, &request, parse::create_account).await?;
         Ok(proto::CreateAccountResponse {
             account: Some(render::changed_account(&executed)?),
             replayed: executed.replayed,
@@ -69,7 +101,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::UpdateAccountRequest,
     ) -> Result<proto::UpdateAccountResponse, Error> {
-        let executed = self.execute(call, parse::update_account(&request)?).await?;
+        let executed = self.execute(call, &request, parse::update_account).await?;
         Ok(proto::UpdateAccountResponse {
             account: Some(render::changed_account(&executed)?),
             replayed: executed.replayed,
@@ -81,7 +113,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::FreezeAccountRequest,
     ) -> Result<proto::FreezeAccountResponse, Error> {
-        let executed = self.execute(call, parse::freeze_account(&request)?).await?;
+        let executed = self.execute(call, &request, parse::freeze_account).await?;
         Ok(proto::FreezeAccountResponse {
             account: Some(render::changed_account(&executed)?),
             replayed: executed.replayed,
@@ -93,7 +125,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::UnfreezeAccountRequest,
     ) -> Result<proto::UnfreezeAccountResponse, Error> {
-        let executed = self.execute(call, parse::unfreeze_account(&request)?).await?;
+        let executed = self.execute(call, &request, parse::unfreeze_account).await?;
         Ok(proto::UnfreezeAccountResponse {
             account: Some(render::changed_account(&executed)?),
             replayed: executed.replayed,
@@ -105,7 +137,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::CloseAccountRequest,
     ) -> Result<proto::CloseAccountResponse, Error> {
-        let executed = self.execute(call, parse::close_account(&request)?).await?;
+        let executed = self.execute(call, &request, parse::close_account).await?;
         Ok(proto::CloseAccountResponse {
             account: Some(render::changed_account(&executed)?),
             replayed: executed.replayed,
@@ -117,7 +149,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::DepositRequest,
     ) -> Result<proto::DepositResponse, Error> {
-        let executed = self.execute(call, parse::deposit(&request)?).await?;
+        let executed = self.execute(call, &request, parse::deposit).await?;
         let Executed { record, replayed } = &executed;
         let posting = render::made_posting(record)?;
         let account = &posting.movement.to;
@@ -133,7 +165,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::WithdrawRequest,
     ) -> Result<proto::WithdrawResponse, Error> {
-        let executed = self.execute(call, parse::withdraw(&request)?).await?;
+        let executed = self.execute(call, &request, parse::withdraw).await?;
         let Executed { record, replayed } = &executed;
         let posting = render::made_posting(record)?;
         let account = &posting.movement.from;
@@ -149,7 +181,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::TransferRequest,
     ) -> Result<proto::TransferResponse, Error> {
-        let executed = self.execute(call, parse::transfer(&request)?).await?;
+        let executed = self.execute(call, &request, parse::transfer).await?;
         let Executed { record, replayed } = &executed;
         let posting = render::made_posting(record)?;
         let payer = &posting.movement.from;
@@ -163,8 +195,10 @@ impl<S: Store> Service<S> {
 
     async fn get_account(
         &self,
+        call: &Call,
         request: proto::GetAccountRequest,
     ) -> Result<proto::GetAccountResponse, Error> {
+        call.permit.check_read(&request)?;
         let id = parse::get_account(&request)?;
         let view = self.store.account(&id).await??;
         Ok(proto::GetAccountResponse { account: Some(render::account_view(&view)) })
@@ -172,8 +206,10 @@ impl<S: Store> Service<S> {
 
     async fn get_balance(
         &self,
+        call: &Call,
         request: proto::GetBalanceRequest,
     ) -> Result<proto::GetBalanceResponse, Error> {
+        call.permit.check_read(&request)?;
         let (id, time) = parse::get_balance(&request)?;
         let balance = match time {
             None => {
@@ -190,37 +226,50 @@ impl<S: Store> Service<S> {
 
     async fn get_transaction(
         &self,
+        call: &Call,
         request: proto::GetTransactionRequest,
     ) -> Result<proto::GetTransactionResponse, Error> {
-        let ledger = self.store.ledger_id();
+        let (ledger, permit) = (self.store.ledger_id(), &call.permit);
         let key = parse::get_transaction(&request, ledger)?;
-        match self.store.record(&key).await? {
+        let found = self.store.record(&key).await?;
+        let is_hidden = found.as_ref().is_some_and(|linked| !permit.sees(&linked.record));
+        match found.filter(|_| !is_hidden) {
             Some(linked) if linked.record.posting().is_some() => {
-                Ok(proto::GetTransactionResponse {
-                    transaction: Some(render::linked_transaction(ledger, &linked, None)?),
-                })
+                let transaction = render::linked_transaction(ledger, &linked, None)?;
+                Ok(proto::GetTransactionResponse { transaction: Some(permit.shown(transaction)) })
             }
             other => Err(match key {
-                RecordKey::Sequence(sequence) => Error::Refused(Refusal::TransactionNotFound {
-                    transaction_id: TransactionId::new(ledger, sequence),
-                }),
-                RecordKey::RequestId(request_id) => Error::NoTransactionOf(NoTransactionOf {
-                    request_id,
-                    became: other.map_or(Became::Unknown, |linked| match linked.record.outcome {
-                        Err(refusal) => Became::Refused(row(&refusal).1),
-                        Ok(_) => Became::Done(linked.record.request.command.method()),
-                    }),
-                }),
+                RecordKey::Sequence(sequence) => {
+                    let transaction_id = TransactionId::new(ledger, sequence);
+                    let refusal = Refusal::TransactionNotFound { transaction_id };
+                    if is_hidden { permit.hide(refusal) } else { Error::Refused(refusal) }
+                }
+                RecordKey::RequestId(request_id) => {
+                    if is_hidden {
+                        permit.tell_denied(&Error::Denied(String::new()));
+                    }
+                    Error::NoTransactionOf(NoTransactionOf {
+                        request_id,
+                        became: other.map_or(Became::Unknown, |linked| {
+                            match linked.record.outcome {
+                                Err(refusal) => Became::Refused(row(&refusal).1),
+                                Ok(_) => Became::Done(linked.record.request.command.method()),
+                            }
+                        }),
+                    })
+                }
             }),
         }
     }
 
     async fn list_accounts(
         &self,
+        call: &Call,
         request: proto::ListAccountsRequest,
     ) -> Result<proto::ListAccountsResponse, Error> {
         let tokens = PageTokens::of_accounts(self.store.ledger_id(), &request);
-        let page = self.store.accounts(&parse::list_accounts(&request, &tokens)?).await?;
+        let query = parse::list_accounts(&request, &tokens)?;
+        let page = self.within(call).accounts(&query).await?;
         let mut accounts: Vec<_> = page.accounts.iter().map(render::account_view).collect();
         let next = match page::cut(&mut accounts) {
             Some(last) => Some(page.accounts[last].account.id.clone()),
@@ -234,18 +283,23 @@ impl<S: Store> Service<S> {
 
     async fn list_transactions(
         &self,
+        call: &Call,
         request: proto::ListTransactionsRequest,
     ) -> Result<proto::ListTransactionsResponse, Error> {
+        call.permit.check_read(&request)?;
         let ledger = self.store.ledger_id();
         let tokens = PageTokens::of_transactions(ledger, &request);
         let query = parse::list_transactions(&request, &tokens)?;
         let asked_about = query.account_id.as_ref();
-        let page = self.store.transactions(&query).await??;
+        let page = self.within(call).transactions(&query).await??;
         let mut transactions = page
             .records
             .iter()
-            .map(|linked| render::linked_transaction(ledger, linked, asked_about))
-            .collect::<Result<Vec<_>, _>>()?;
+            .map(|linked| {
+                let transaction = render::linked_transaction(ledger, linked, asked_about)?;
+                Ok(call.permit.shown(transaction))
+            })
+            .collect::<Result<Vec<_>, store::Error>>()?;
         let next = match page::cut(&mut transactions) {
             Some(last) => Some(page.cursor_after(last)),
             None => page.next,
@@ -261,7 +315,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::ReverseTransactionRequest,
     ) -> Result<proto::ReverseTransactionResponse, Error> {
-        let executed = self.execute(call, parse::reverse_transaction(&request)?).await?;
+        let executed = self.execute(call, &request, parse::reverse_transaction).await?;
         let ledger = self.store.ledger_id();
         Ok(proto::ReverseTransactionResponse {
             transaction: Some(render::transaction(ledger, &executed.record, None)?),
@@ -274,7 +328,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::PlaceHoldRequest,
     ) -> Result<proto::PlaceHoldResponse, Error> {
-        let executed = self.execute(call, parse::place_hold(&request)?).await?;
+        let executed = self.execute(call, &request, parse::place_hold).await?;
         Ok(proto::PlaceHoldResponse {
             hold: Some(render::changed_hold(self.store.ledger_id(), &executed.record)?),
             balance: Some(render::balance_after_hold(&executed.record)?),
@@ -287,7 +341,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::CaptureHoldRequest,
     ) -> Result<proto::CaptureHoldResponse, Error> {
-        let executed = self.execute(call, parse::capture_hold(&request)?).await?;
+        let executed = self.execute(call, &request, parse::capture_hold).await?;
         let ledger = self.store.ledger_id();
         Ok(proto::CaptureHoldResponse {
             hold: Some(render::changed_hold(ledger, &executed.record)?),
@@ -301,7 +355,7 @@ impl<S: Store> Service<S> {
         call: &Call,
         request: proto::ReleaseHoldRequest,
     ) -> Result<proto::ReleaseHoldResponse, Error> {
-        let executed = self.execute(call, parse::release_hold(&request)?).await?;
+        let executed = self.execute(call, &request, parse::release_hold).await?;
         Ok(proto::ReleaseHoldResponse {
             hold: Some(render::changed_hold(self.store.ledger_id(), &executed.record)?),
             replayed: executed.replayed,
@@ -310,20 +364,30 @@ impl<S: Store> Service<S> {
 
     async fn get_hold(
         &self,
+        call: &Call,
         request: proto::GetHoldRequest,
     ) -> Result<proto::GetHoldResponse, Error> {
-        let hold = self.store.hold(&parse::get_hold(&request)?).await??;
-        Ok(proto::GetHoldResponse { hold: Some(render::hold(self.store.ledger_id(), &hold)) })
+        let hold_id = parse::get_hold(&request)?;
+        let hold = self.store.hold(&hold_id).await??;
+        if !call.permit.sees_hold(&hold) {
+            return Err(call.permit.hide(Refusal::HoldNotFound { hold_id }));
+        }
+        let hold = call.permit.shown_hold(render::hold(self.store.ledger_id(), &hold));
+        Ok(proto::GetHoldResponse { hold: Some(hold) })
     }
 
     async fn list_holds(
         &self,
+        call: &Call,
         request: proto::ListHoldsRequest,
     ) -> Result<proto::ListHoldsResponse, Error> {
+        call.permit.check_read(&request)?;
         let ledger = self.store.ledger_id();
         let tokens = PageTokens::of_holds(ledger, &request);
-        let page = self.store.holds(&parse::list_holds(&request, &tokens)?).await??;
-        let mut holds: Vec<_> = page.holds.iter().map(|hold| render::hold(ledger, hold)).collect();
+        let query = parse::list_holds(&request, &tokens)?;
+        let page = self.within(call).holds(&query).await??;
+        let shown = |hold| call.permit.shown_hold(render::hold(ledger, hold));
+        let mut holds: Vec<_> = page.holds.iter().map(shown).collect();
         let next = match page::cut(&mut holds) {
             Some(last) => Some(page.holds[last].placed),
             None => page.next,
@@ -334,145 +398,26 @@ impl<S: Store> Service<S> {
         })
     }
 
-    async fn execute_batch(
-        &self,
-        call: &Call,
-        request: proto::ExecuteBatchRequest,
-    ) -> Result<proto::ExecuteBatchResponse, Error> {
-        let operations = parse::operations(&request)?;
-        let results = if request.atomic {
-            self.execute_all(call, operations).await?
-        } else {
-            self.execute_each(call, operations).await?
-        };
-        Ok(proto::ExecuteBatchResponse { results })
-    }
-
-    async fn execute_all(
-        &self,
-        call: &Call,
-        operations: Vec<Result<ledger::Request, Violations>>,
-    ) -> Result<Vec<proto::OperationResult>, Error> {
-        let mut malformed = None;
-        let mut requests = Vec::with_capacity(operations.len());
-        for (index, operation) in operations.into_iter().enumerate() {
-            match operation {
-                Ok(request) => requests.push(request),
-                Err(others) => {
-                    let (_, violations) = malformed.get_or_insert((index, Violations::default()));
-                    violations.extend(others);
-                }
-            }
-        }
-        if let Some((index, violations)) = malformed {
-            return Err(Error::InvalidOperation { index, violations });
-        }
-        call.may_begin()?;
-        let answers = self.store.execute_all(requests).await?;
-        let executed = answers
-            .map_err(|BatchRefused { index, refusal }| Error::Operation { index, refusal })?;
-        for executed in &executed {
-            self.observer.tally.execute(executed);
-        }
-        let ledger = self.store.ledger_id();
-        Ok(executed
-            .iter()
-            .map(|executed| render::operation_result(ledger, executed))
-            .collect::<Result<_, _>>()?)
-    }
-
-    /// What is malformed is told in its place; the others go through.
-    async fn execute_each(
-        &self,
-        call: &Call,
-        operations: Vec<Result<ledger::Request, Violations>>,
-    ) -> Result<Vec<proto::OperationResult>, Error> {
-        let mut requests = Vec::with_capacity(operations.len());
-        let mut malformed = Vec::new();
-        for (index, operation) in operations.into_iter().enumerate() {
-            match operation {
-                Ok(request) => requests.push(request),
-                Err(violations) => malformed.push((index, Error::from(violations))),
-            }
-        }
-        call.may_begin()?;
-        let ledger = self.store.ledger_id();
-        let mut results = Vec::with_capacity(requests.len() + malformed.len());
-        let tally = &self.observer.tally;
-        for answer in self.store.execute_each(requests).await? {
-            results.push(match answer {
-                Ok(executed) => {
-                    tally.execute(&executed);
-                    render::operation_result(ledger, &executed)?
-                }
-                Err(refusal) => {
-                    tally.refuse(Reason::new(row(&refusal).1));
-                    render::operation_error(&Error::from(refusal).into())
-                }
-            });
-        }
-        // In rising order, so that each is put where it belongs among all.
-        for (index, error) in malformed {
-            tally.refuse(Reason::new("INVALID_REQUEST"));
-            results.insert(index, render::operation_error(&error.into()));
-        }
-        Ok(results)
-    }
-
-    /// Executes what has come together, and gives a result for each, in order. What can't be read any
-    /// more ends the stream, after the results of what came before it.
-    async fn execute_arrived(
-        &self,
-        call: &Call,
-        arrived: Vec<Result<proto::ExecuteStreamRequest, Status>>,
-    ) -> Vec<Result<proto::ExecuteStreamResponse, Status>> {
-        let mut correlation_ids = Vec::with_capacity(arrived.len());
-        let mut operations = Vec::with_capacity(arrived.len());
-        let mut end = None;
-        for message in arrived {
-            match message {
-                Ok(message) => {
-                    correlation_ids.push(message.correlation_id);
-                    operations.push(parse::streamed_operation(&message));
-                }
-                Err(status) => {
-                    let is_unreadable = is_unreadable(&status);
-                    end = Some(Err(if is_unreadable {
-                        Violations::of_message(status.message())
-                    } else {
-                        status
-                    }));
-                    break;
-                }
-            }
-        }
-        match self.execute_each(call, operations).await {
-            Err(error) => vec![Err(error.into())],
-            Ok(results) => {
-                let numbered = correlation_ids.into_iter().zip(results);
-                let results = numbered.map(|(correlation_id, result)| {
-                    Ok(proto::ExecuteStreamResponse { correlation_id, result: Some(result) })
-                });
-                results.chain(end).collect()
-            }
-        }
-    }
-
     async fn watch(
         &self,
+        call: &Call,
         request: &proto::WatchTransactionsRequest,
     ) -> Result<watch::Watch, Error> {
+        call.permit.check_read(request)?;
         let tokens = PageTokens::of_watch(self.store.ledger_id(), request);
         let head = self.store.head().await?;
         let (account_id, after) = parse::watch_transactions(request, &tokens, head)?;
         let changes = self.store.changes(account_id.as_ref()).await??;
-        Ok(watch::Watch { account_id, after, tokens, changes })
+        let permit = call.permit.clone();
+        Ok(watch::Watch { account_id, after, tokens, changes, permit })
     }
 
     async fn get_trial_balance(
         &self,
+        call: &Call,
         request: proto::GetTrialBalanceRequest,
     ) -> Result<proto::GetTrialBalanceResponse, Error> {
+        call.permit.check_read(&request)?;
         let currency = parse::get_trial_balance(&request)?;
         let totals = self.store.totals(currency.as_ref()).await?;
         Ok(proto::GetTrialBalanceResponse {
@@ -487,23 +432,16 @@ impl<S: Store> Service<S> {
 /// One method of the generated trait: takes the message out of its envelope, and puts the answer, or
 /// the status of what went wrong, into one.
 macro_rules! methods {
-    (mutations { $($mutation:ident($in:ident) -> $out:ident;)+ }
-     reads { $($read:ident($read_in:ident) -> $read_out:ident;)+ }) => {
+    ($($method:ident($in:ident) -> $out:ident;)+) => {
         #[tonic::async_trait]
         impl<S: Store> BankService for Service<S> {
-            $(async fn $mutation(
+            $(async fn $method(
                 &self,
                 request: Request<proto::$in>,
             ) -> Result<Response<proto::$out>, Status> {
                 let (_, extensions, message) = request.into_parts();
-                let call = Call::of(&extensions);
-                Ok(Response::new(Self::$mutation(self, &call, message).await?))
-            })+
-            $(async fn $read(
-                &self,
-                request: Request<proto::$read_in>,
-            ) -> Result<Response<proto::$read_out>, Status> {
-                Ok(Response::new(Self::$read(self, request.into_inner()).await?))
+                let call = Call::of(&extensions)?;
+                Ok(Response::new(Self::$method(self, &call, message).await?))
             })+
 
             type ExecuteStreamStream = Messages<proto::ExecuteStreamResponse>;
@@ -513,7 +451,7 @@ macro_rules! methods {
                 request: Request<Streaming<proto::ExecuteStreamRequest>>,
             ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
                 let service = self.again();
-                let call = Call::of(request.extensions());
+                let call = Call::of(request.extensions())?;
                 let arriving = request.into_inner().fuse();
                 // Nothing is taken in before the results of what came before were wanted, so a client
                 // that does not read is not read from.
@@ -526,6 +464,10 @@ macro_rules! methods {
                             Err(error) => Some((vec![Err(Status::from(error))], None)),
                             Ok(None) => None,
                             Ok(Some(arrived)) => {
+                                let turn = operations::pace(&call, arrived.len()).await;
+                                if let Err(error) = turn {
+                                    return Some((vec![Err(Status::from(error))], None));
+                                }
                                 let results = service.execute_arrived(&call, arrived).await;
                                 Some((results, Some(arriving)))
                             }
@@ -544,7 +486,8 @@ macro_rules! methods {
                 &self,
                 request: Request<proto::WatchTransactionsRequest>,
             ) -> Result<Response<Self::WatchTransactionsStream>, Status> {
-                let watch = self.watch(request.get_ref()).await?;
+                let call = Call::of(request.extensions())?;
+                let watch = self.watch(&call, request.get_ref()).await?;
                 let messages = watch::messages(self.store.clone(), watch).map_err(Status::from);
                 Ok(Response::new(Box::pin(messages)))
             }
@@ -553,29 +496,25 @@ macro_rules! methods {
 }
 
 methods! {
-    mutations {
-        create_account(CreateAccountRequest) -> CreateAccountResponse;
-        update_account(UpdateAccountRequest) -> UpdateAccountResponse;
-        freeze_account(FreezeAccountRequest) -> FreezeAccountResponse;
-        unfreeze_account(UnfreezeAccountRequest) -> UnfreezeAccountResponse;
-        close_account(CloseAccountRequest) -> CloseAccountResponse;
-        deposit(DepositRequest) -> DepositResponse;
-        withdraw(WithdrawRequest) -> WithdrawResponse;
-        transfer(TransferRequest) -> TransferResponse;
-        reverse_transaction(ReverseTransactionRequest) -> ReverseTransactionResponse;
-        place_hold(PlaceHoldRequest) -> PlaceHoldResponse;
-        capture_hold(CaptureHoldRequest) -> CaptureHoldResponse;
-        release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse;
-        execute_batch(ExecuteBatchRequest) -> ExecuteBatchResponse;
-    }
-    reads {
-        get_account(GetAccountRequest) -> GetAccountResponse;
-        get_balance(GetBalanceRequest) -> GetBalanceResponse;
-        get_transaction(GetTransactionRequest) -> GetTransactionResponse;
-        list_accounts(ListAccountsRequest) -> ListAccountsResponse;
-        list_transactions(ListTransactionsRequest) -> ListTransactionsResponse;
-        get_trial_balance(GetTrialBalanceRequest) -> GetTrialBalanceResponse;
-        get_hold(GetHoldRequest) -> GetHoldResponse;
-        list_holds(ListHoldsRequest) -> ListHoldsResponse;
-    }
+    create_account(CreateAccountRequest) -> CreateAccountResponse;
+    update_account(UpdateAccountRequest) -> UpdateAccountResponse;
+    freeze_account(FreezeAccountRequest) -> FreezeAccountResponse;
+    unfreeze_account(UnfreezeAccountRequest) -> UnfreezeAccountResponse;
+    close_account(CloseAccountRequest) -> CloseAccountResponse;
+    deposit(DepositRequest) -> DepositResponse;
+    withdraw(WithdrawRequest) -> WithdrawResponse;
+    transfer(TransferRequest) -> TransferResponse;
+    reverse_transaction(ReverseTransactionRequest) -> ReverseTransactionResponse;
+    place_hold(PlaceHoldRequest) -> PlaceHoldResponse;
+    capture_hold(CaptureHoldRequest) -> CaptureHoldResponse;
+    release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse;
+    get_account(GetAccountRequest) -> GetAccountResponse;
+    get_balance(GetBalanceRequest) -> GetBalanceResponse;
+    get_transaction(GetTransactionRequest) -> GetTransactionResponse;
+    list_accounts(ListAccountsRequest) -> ListAccountsResponse;
+    list_transactions(ListTransactionsRequest) -> ListTransactionsResponse;
+    get_trial_balance(GetTrialBalanceRequest) -> GetTrialBalanceResponse;
+    get_hold(GetHoldRequest) -> GetHoldResponse;
+    list_holds(ListHoldsRequest) -> ListHoldsResponse;
+    execute_batch(ExecuteBatchRequest) -> ExecuteBatchResponse;
 }

@@ -23,6 +23,20 @@ const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// Why a call fails.
 #[derive(Debug)]
 pub(super) enum Error {
+    /// It is not proved who calls; the phrase says why.
+    Unauthenticated(&'static str),
+    /// What callers are recognised by can't be had.
+    KeysUnavailable,
+    /// The caller may not do this; the phrase says why, and tells nothing of what it may not know.
+    Denied(String),
+    /// The same, of an operation of a batch that is all or none.
+    DeniedOperation { index: usize, why: String },
+    /// The caller may not know of this, and is told that it is not there.
+    Hidden(Refusal),
+    /// The same, of an operation of a batch that is all or none.
+    HiddenOperation { index: usize, refusal: Refusal },
+    /// The caller asks too fast: how long it should wait, if that helps, and how much it may ask at once.
+    RateLimited { delay: Option<Duration>, burst: u32 },
     /// The server is about to end.
     Draining,
     /// The server has begun, and does not know its books yet.
@@ -85,9 +99,59 @@ impl From<store::Error> for Error {
     }
 }
 
+impl Error {
+    /// The reason in its `ErrorInfo`; of what is hidden, the true one, which the caller isn't told.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(_) => "UNAUTHENTICATED",
+            Self::KeysUnavailable => "KEYS_UNAVAILABLE",
+            Self::Denied(_)
+            | Self::DeniedOperation { .. }
+            | Self::Hidden(_)
+            | Self::HiddenOperation { .. } => "PERMISSION_DENIED",
+            Self::RateLimited { .. } => "RATE_LIMITED",
+            Self::Draining => "DRAINING",
+            Self::DeadlineExceeded | Self::NotInTime => "DEADLINE_EXCEEDED",
+            Self::Invalid(_) | Self::InvalidOperation { .. } => "INVALID_REQUEST",
+            Self::Refused(refusal) | Self::Operation { refusal, .. } => row(refusal).1,
+            Self::NoTransactionOf(_) => "TRANSACTION_NOT_FOUND",
+            Self::WatcherTooSlow => "WATCHER_TOO_SLOW",
+            Self::Overloaded(_) | Self::Store(store::Error::Overloaded) => "OVERLOADED",
+            Self::Store(store::Error::Full | store::Error::AtBound(_)) => "STORE_FULL",
+            Self::Store(store::Error::Damaged { .. }) => "DATA_LOSS",
+            Self::Starting
+            | Self::Store(
+                store::Error::Unavailable
+                | store::Error::Unreachable
+                | store::Error::Unreadable { .. },
+            ) => "STORE_UNAVAILABLE",
+        }
+    }
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         match error {
+            Error::Unauthenticated(why) => {
+                Status::with_error_details(Code::Unauthenticated, why, info("UNAUTHENTICATED", []))
+            }
+            Error::KeysUnavailable => {
+                let mut details = info("KEYS_UNAVAILABLE", []);
+                details.set_retry_info(Some(RETRY_DELAY));
+                let message = "tokens can't be checked at the moment; try again later";
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
+            Error::Denied(why) => Status::with_error_details(
+                Code::PermissionDenied,
+                why,
+                info("PERMISSION_DENIED", []),
+            ),
+            Error::DeniedOperation { index, why } => Status::with_error_details(
+                Code::PermissionDenied,
+                format!("operation {index}: {why}"),
+                info("PERMISSION_DENIED", [("operation_index", index.to_string())]),
+            ),
+            Error::RateLimited { delay, burst } => rate_limited(delay, burst),
             Error::Draining => {
                 let mut details = info("DRAINING", []);
                 details.set_retry_info(Some(RETRY_DELAY));
@@ -118,8 +182,10 @@ impl From<Error> for Status {
             ),
             Error::Invalid(violations) => violations.into_status(None),
             Error::InvalidOperation { index, violations } => violations.into_status(Some(index)),
-            Error::Refused(refusal) => refused(&refusal, None),
-            Error::Operation { index, refusal } => refused(&refusal, Some(index)),
+            Error::Hidden(refusal) | Error::Refused(refusal) => refused(&refusal, None),
+            Error::HiddenOperation { index, refusal } | Error::Operation { index, refusal } => {
+                refused(&refusal, Some(index))
+            }
             Error::WatcherTooSlow => {
                 let mut details = info("WATCHER_TOO_SLOW", []);
                 details.set_retry_info(Some(RETRY_DELAY));
@@ -340,6 +406,18 @@ fn no_transaction_of(missing: &NoTransactionOf) -> Status {
     };
     let details = resource(info(REASON, metadata), "Transaction", &id, &message);
     Status::with_error_details(Code::NotFound, message, details)
+}
+
+fn rate_limited(delay: Option<Duration>, burst: u32) -> Status {
+    let mut details = info("RATE_LIMITED", [("burst", burst.to_string())]);
+    let message = match delay {
+        Some(delay) => {
+            details.set_retry_info(Some(delay));
+            "the caller asks faster than it may; nothing was done".to_owned()
+        }
+        None => format!("the caller may ask {burst} operations at once and no more: send fewer"),
+    };
+    Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
 fn info(reason: &str, metadata: impl IntoIterator<Item = (&'static str, String)>) -> ErrorDetails {

@@ -11,13 +11,16 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::ledger::{AccountId, Sequence};
 use crate::store::{Changes, Cursor, LinkedRecord, Store, TransactionQuery};
 
+use super::access::Permit;
 use super::page_token::PageTokens;
 use super::status::Error;
+use super::within::Within;
 use super::{proto, render};
 
 /// How long a reader hears nothing before it is told that the feed is alive. The API promises a message
@@ -39,6 +42,8 @@ pub(super) struct Watch {
     pub(super) after: Sequence,
     pub(super) tokens: PageTokens,
     pub(super) changes: Changes,
+    /// What its reader may see.
+    pub(super) permit: Arc<Permit>,
 }
 
 struct Watcher<S> {
@@ -86,7 +91,13 @@ impl<S: Store> Watcher<S> {
             // From here on no change is missed, so what the page lacks is waited for.
             change.as_mut().enable();
             let is_all = self.read_page().await?;
-            if self.page.is_empty() && is_all && timeout(HEARTBEAT, change).await.is_err() {
+            if !self.page.is_empty() {
+                continue;
+            }
+            if !is_all {
+                // Nothing on this page is the reader's: others go first before the next is read.
+                yield_now().await;
+            } else if timeout(HEARTBEAT, change).await.is_err() {
                 return Ok(self.heartbeat());
             }
         }
@@ -104,7 +115,9 @@ impl<S: Store> Watcher<S> {
             cursor: Some(Cursor { after: self.read, until: head }),
             page_size: PAGE_SIZE,
         };
-        let page = self.store.transactions(&query).await??;
+        self.watch.permit.check_still().await?;
+        let within = Within { store: &*self.store, permit: &self.watch.permit };
+        let page = within.transactions(&query).await??;
         self.read = page.next.map_or(head, |cursor| cursor.after);
         let lag = head.number().saturating_sub(self.read.number());
         if self.has_caught_up && lag > MAX_LAG && !page.records.is_empty() {
@@ -124,7 +137,7 @@ impl<S: Store> Watcher<S> {
         let asked_about = self.watch.account_id.as_ref();
         let transaction = render::transaction(self.store.ledger_id(), record, asked_about)?;
         Ok(proto::WatchTransactionsResponse {
-            transaction: Some(transaction),
+            transaction: Some(self.watch.permit.shown(transaction)),
             resume_token: self.watch.tokens.seal_sequence(record.sequence),
         })
     }

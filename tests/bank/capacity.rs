@@ -8,7 +8,7 @@ use std::time::Duration;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankServiceServer;
 use bank::grpc::proto::operation::Operation as Kind;
-use bank::grpc::{Admission, Capacity, Service, edge, proto};
+use bank::grpc::{Access, Admission, Capacity, Service, edge, proto};
 use bank::server::Options;
 use bank::store::{MemoryStore, Store};
 use bytes::Bytes;
@@ -226,8 +226,16 @@ async fn through_edge<S: Store>(
         .expect("it is well formed");
     let service = BankServiceServer::new(Service::new(store.clone()));
     let (stage, draining) = (edge::Stage::Ready, draining.clone());
-    let response: Result<_, Infallible> =
-        edge::serve(service, stage, admission, draining, Arc::default(), request).await;
+    let response: Result<_, Infallible> = edge::serve(
+        service,
+        stage,
+        Access::default(),
+        admission,
+        draining,
+        Arc::default(),
+        request,
+    )
+    .await;
     let response = response.unwrap_or_else(|error| match error {});
     match Status::from_header_map(response.headers()) {
         Some(status) => Err(status),

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankService;
-use bank::grpc::{Service, proto};
+use bank::grpc::{Access, Service, proto};
 use bank::store::journal::VolatileJournal;
 use bank::store::{MemoryStore, PostgresStore, Store};
 use prost::Message;
@@ -97,10 +97,18 @@ fn in_process<S: Store>(store: S) -> Service<S> {
 macro_rules! call {
     ($bank:expr, $method:ident, $request:expr) => {
         match $bank {
-            Bank::OnReference(service) => service.$method(tonic::Request::new($request)).await,
-            Bank::InFile(service) => service.$method(tonic::Request::new($request)).await,
-            Bank::InPostgres(service) => service.$method(tonic::Request::new($request)).await,
-            Bank::InMemory(service) => service.$method(tonic::Request::new($request)).await,
+            Bank::OnReference(service) => {
+                service.$method(Access::let_in(tonic::Request::new($request))).await
+            }
+            Bank::InFile(service) => {
+                service.$method(Access::let_in(tonic::Request::new($request))).await
+            }
+            Bank::InPostgres(service) => {
+                service.$method(Access::let_in(tonic::Request::new($request))).await
+            }
+            Bank::InMemory(service) => {
+                service.$method(Access::let_in(tonic::Request::new($request))).await
+            }
             Bank::OverGrpc(client) => client.$method($request).await,
         }
         .map(tonic::Response::into_inner)

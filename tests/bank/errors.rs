@@ -1,8 +1,8 @@
 //! Every row of the error table, as a client sees it: code, reason, metadata, and the detail that the
 //! row names.
 //!
-//! The rows about load and about full books are met in `capacity` and `bounds`; those about the caller have
-//! no case: nothing in the bank can answer them yet.
+//! The rows about the caller are tried in `auth` and `confinement`; those about load and about full books are
+//! met in `capacity` and `bounds`.
 
 use bank::grpc::proto;
 use bank::grpc::proto::bank_service_client::BankServiceClient;

@@ -2,12 +2,15 @@
 //! `ARCHITECTURE.md`.
 
 mod audit;
+mod audit_log;
+mod auth;
 mod bad_input;
 mod bench;
 mod bounds;
 mod capacity;
 mod cases;
 mod command_line;
+mod confinement;
 mod connections;
 mod database_checks;
 mod durability;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bank::grpc::proto::bank_service_server::{BankService, BankServiceServer};
 use bank::grpc::proto::operation::Operation as Kind;
 use bank::grpc::proto::operation_result::Result as Outcome;
-use bank::grpc::{Admission, Capacity, Service, edge, proto};
+use bank::grpc::{Access, Admission, Capacity, Service, edge, proto};
 use bank::store::{MemoryStore, Store};
 use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
@@ -120,9 +120,16 @@ impl Pipe {
             .expect("it is well formed");
         let service = BankServiceServer::new(Service::new(store.clone()));
         let admission = Admission::new(&Capacity::default());
-        let response =
-            edge::serve(service, edge::Stage::Ready, &admission, draining, Arc::default(), request)
-                .await;
+        let response = edge::serve(
+            service,
+            edge::Stage::Ready,
+            Access::default(),
+            &admission,
+            draining,
+            Arc::default(),
+            request,
+        )
+        .await;
         let response = response.unwrap_or_else(|error| match error {});
         Self { taken, answers: response.into_body() }
     }
@@ -345,7 +352,7 @@ async fn watchers_see_each_transaction_once_while_many_write() {
     }
     let mut watchers = Vec::new();
     for account_id in ["", "a", "", "b"] {
-        let request = tonic::Request::new(watch(account_id, ""));
+        let request = Access::let_in(tonic::Request::new(watch(account_id, "")));
         let mut feed = service.watch_transactions(request).await.expect("it begins").into_inner();
         watchers.push(tokio::spawn(async move {
             let mut sequences = Vec::new();
@@ -393,7 +400,7 @@ async fn watchers_see_each_transaction_once_while_many_write() {
 async fn a_silent_feed_is_heard_of() {
     let store = with_alice().await;
     let service = Service::new(store);
-    let request = tonic::Request::new(watch("alice", ""));
+    let request = Access::let_in(tonic::Request::new(watch("alice", "")));
     let mut feed = service.watch_transactions(request).await.expect("it begins").into_inner();
     let begun = tokio::time::Instant::now();
     for number in 0..4 {
@@ -411,7 +418,7 @@ async fn a_feed_tells_only_what_is_durable() {
     gate.open_to(1);
     store.execute(plain(open("alice", 0))).await.expect("it answers").expect("it opens");
     let service = Service::new(store.clone());
-    let request = tonic::Request::new(watch("alice", ""));
+    let request = Access::let_in(tonic::Request::new(watch("alice", "")));
     let mut feed = service.watch_transactions(request).await.expect("it begins").into_inner();
     feed.next().await.expect("it begins").expect("it begins");
 
@@ -440,7 +447,7 @@ async fn a_prompt_reader_of_a_quiet_account_is_not_too_slow() {
     let store = with_alice().await;
     store.execute(plain(open("bob", 0))).await.expect("it answers").expect("it opens");
     let service = Service::new(store.clone());
-    let request = tonic::Request::new(watch("bob", ""));
+    let request = Access::let_in(tonic::Request::new(watch("bob", "")));
     let mut feed = service.watch_transactions(request).await.expect("it begins").into_inner();
     feed.next().await.expect("it begins").expect("it begins");
     for _ in 0..2 {
@@ -459,7 +466,7 @@ async fn a_reader_that_is_too_slow_is_ended_and_resumes() {
     let store = with_alice().await;
     let service = Service::new(store.clone());
     let begin = async |token: &str| {
-        let request = tonic::Request::new(watch("alice", token));
+        let request = Access::let_in(tonic::Request::new(watch("alice", token)));
         service.watch_transactions(request).await.expect("it begins").into_inner()
     };
     let mut feed = begin("").await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bank::grpc::proto::bank_service_client::BankServiceClient;
 use bank::grpc::proto::bank_service_server::BankServiceServer;
-use bank::grpc::{Admission, Capacity, Service, edge, proto};
+use bank::grpc::{Access, Admission, Capacity, Service, edge, proto};
 use bank::server::{self, Drained, Options};
 use bank::store::journal::VolatileJournal;
 use bank::store::{MemoryStore, RecordKey, Store};
@@ -379,9 +379,16 @@ async fn through_edge<S: Store>(
 ) -> Status {
     let service = BankServiceServer::new(Service::new(store.clone()));
     let admission = Admission::new(&Capacity::default());
-    let response: Result<Response<_>, Infallible> =
-        edge::serve(service, edge::Stage::Ready, &admission, draining, Arc::default(), request)
-            .await;
+    let response: Result<Response<_>, Infallible> = edge::serve(
+        service,
+        edge::Stage::Ready,
+        Access::default(),
+        &admission,
+        draining,
+        Arc::default(),
+        request,
+    )
+    .await;
     let response = response.unwrap_or_else(|error| match error {});
     Status::from_header_map(response.headers()).expect("it is an error")
 }

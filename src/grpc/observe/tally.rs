@@ -22,7 +22,8 @@ use crate::store::Executed;
 pub const OTHER: &str = "_OTHER";
 
 /// The reasons that an `ErrorInfo` of the API can bear.
-pub const REASONS: [&str; 27] = [
+pub const REASONS: [&str; 28] = [
+    "KEYS_UNAVAILABLE",
     "UNAUTHENTICATED",
     "PERMISSION_DENIED",
     "OVERLOADED",

@@ -2,6 +2,7 @@
 //! that can be held up, the binary as a process, a
 //! connection that breaks.
 
+pub(crate) mod callers;
 mod clock;
 pub(crate) mod cluster;
 mod details;

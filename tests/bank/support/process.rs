@@ -58,6 +58,18 @@ impl Running {
         format!("http://{}", self.address)
     }
 
+    /// Reads its log up to a line that has some words, and gives the line.
+    pub(crate) fn wait_for(&mut self, words: &str) -> String {
+        let log = self.log.as_mut().expect("it is read");
+        loop {
+            let mut line = String::new();
+            assert!(log.read_line(&mut line).expect("it is text") > 0, "it ended before: {words}");
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
     /// Stops reading its log.
     pub(crate) fn close_log(&mut self) {
         self.log = None;

@@ -64,13 +64,21 @@ impl TestServer {
         clock: ManualClock,
         options: Options,
     ) -> Self {
+        Self::with_shared(Arc::new(store), clock, options).await
+    }
+
+    /// Serves a store that the test looks into as well.
+    pub(crate) async fn with_shared<S: Store>(
+        store: Arc<S>,
+        clock: ManualClock,
+        options: Options,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let shutdown = CancellationToken::new();
         let deadline = CancellationToken::new();
         let readiness = options.readiness.subscribe();
         let metrics = Metrics::new(options.observer.clone(), readiness.clone());
-        let store = Arc::new(store);
         metrics.look_at(&store);
         let task = tokio::spawn(server::run(
             listener,
