@@ -5,6 +5,7 @@ mod audit_log;
 pub mod http;
 pub mod metrics;
 mod process;
+pub mod traces;
 
 use std::io::{self, IsTerminal};
 

@@ -16,12 +16,12 @@ use uuid::Uuid;
 use crate::auth::Authentication;
 use crate::clock::SystemClock;
 use crate::config::ServeSettings;
-use crate::grpc::Access;
+use crate::grpc::{Access, Observer};
 use crate::ledger::LedgerId;
 use crate::server::{self, Drained, Options};
 use crate::store::journal::{SqliteJournal, VolatileJournal};
 use crate::store::{EngineSettings, MemoryStore, PostgresStore, SchemaError, Store};
-use crate::telemetry::{self, AuditLog, http, metrics::Metrics};
+use crate::telemetry::{self, AuditLog, http, metrics::Metrics, traces::Traces};
 
 /// How often the log tells how far the books are read.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
@@ -40,9 +40,15 @@ pub(super) async fn serve(
     telemetry::start(settings.log_format, &settings.log_level, audit_log.clone());
     let signals = Signals::watch()?;
     let listener = listen(settings.listen).await?;
-    let metrics = match settings.metrics {
-        Some(address) => Some(listen(address).await?),
-        None => None,
+    let eyes = Eyes {
+        metrics: match settings.metrics {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        },
+        traces: match &settings.otlp_endpoint {
+            Some(collector) => Some(Traces::start(collector, settings.trace_ratio)?),
+            None => None,
+        },
     };
     let address = address_of(&listener)?;
     let version = env!("CARGO_PKG_VERSION");
@@ -62,8 +68,7 @@ pub(super) async fn serve(
         tracing::info!(%address, version, database = %engine, "listening");
         let opening = connect(&engine);
         let never = CancellationToken::new();
-        return run(listener, metrics, options, opening, signals, settings.drain_timeout, never)
-            .await;
+        return run(listener, eyes, options, opening, signals, settings.drain_timeout, never).await;
     }
     let bounds = settings.bounds.bounds();
     match &settings.data {
@@ -76,7 +81,7 @@ pub(super) async fn serve(
             let store = MemoryStore::new(new_ledger(), VolatileJournal::default(), SystemClock);
             let opening = std::future::ready(Ok(Arc::new(store.within(bounds))));
             let never = CancellationToken::new();
-            run(listener, metrics, options, opening, signals, settings.drain_timeout, never).await
+            run(listener, eyes, options, opening, signals, settings.drain_timeout, never).await
         }
         Some(path) => {
             let journal = SqliteJournal::open(path, new_ledger(), settings.min_free_space.as_u64())
@@ -88,9 +93,15 @@ pub(super) async fn serve(
                 let store = recover(journal).await.map_err(fail)?;
                 Ok(Arc::new(store.within(bounds)))
             };
-            run(listener, metrics, options, opening, signals, settings.drain_timeout, failure).await
+            run(listener, eyes, options, opening, signals, settings.drain_timeout, failure).await
         }
     }
+}
+
+/// Who watches over the bank.
+struct Eyes {
+    metrics: Option<TcpListener>,
+    traces: Option<Traces>,
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
@@ -158,13 +169,16 @@ async fn recover(journal: SqliteJournal) -> Recovered {
 /// Serves a store, once it is open, until a signal comes or it fails, and drains.
 async fn run(
     listener: TcpListener,
-    metrics: Option<TcpListener>,
+    eyes: Eyes,
     options: Options,
     opening: impl Future<Output = Result<Arc<impl Store>, String>>,
     mut signals: Signals,
     drain_timeout: Duration,
     failure: CancellationToken,
 ) -> Result<(), String> {
+    let spans = eyes.traces.as_ref().map(Traces::spans);
+    let observer = Arc::new(Observer { spans, ..Observer::default() });
+    let options = Options { observer, ..options };
     let watched = Arc::new(Metrics::new(options.observer.clone(), options.readiness.subscribe()));
     let opening = async {
         let store = opening.await?;
@@ -172,7 +186,7 @@ async fn run(
         Ok(store)
     };
     // It answers to the last: until then it tells that the bank is draining.
-    let _telling = match metrics {
+    let _telling = match eyes.metrics {
         None => None,
         Some(metrics) => {
             tracing::info!(address = %address_of(&metrics)?, "metrics are served");
@@ -199,7 +213,11 @@ async fn run(
         }
     };
     // It is large, and what waits for it would be as large again.
-    match Box::pin(server::run_opening(listener, options, opening, shutdown, deadline)).await {
+    let ended = Box::pin(server::run_opening(listener, options, opening, shutdown, deadline)).await;
+    if let Some(traces) = eyes.traces {
+        traces.end().await;
+    }
+    match ended {
         Ok(Drained::Fully) => tracing::info!("ended; every call was answered"),
         Ok(Drained::CutOff) => {
             tracing::warn!("ended; connections that were still open were cut off");

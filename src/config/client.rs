@@ -627,7 +627,7 @@ pub struct Completions {
     pub shell: Shell,
 }
 
-fn parse_endpoint(text: &str) -> Result<Uri, String> {
+pub(super) fn parse_endpoint(text: &str) -> Result<Uri, String> {
     let endpoint: Uri = text.parse().map_err(|error| format!("{error}"))?;
     if endpoint.scheme_str() == Some("http") && endpoint.authority().is_some() {
         Ok(endpoint)

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
+use http::Uri;
 use tracing_subscriber::EnvFilter;
 
+use super::client::parse_endpoint;
 use super::{AuthSettings, BoundSettings, CapacitySettings, ConnectionSettings, DatabaseSettings};
 
 /// How to run the bank.
@@ -50,6 +52,27 @@ pub struct ServeSettings {
     /// The address on which /metrics, /healthz and /readyz are served over plain HTTP [default: none]
     #[arg(long, env = "BANK_METRICS", value_name = "IP:PORT", hide_env_values = true)]
     pub metrics: Option<SocketAddr>,
+
+    /// The collector that traces go to, by OTLP over gRPC without TLS; usually port 4317 [default: none]
+    #[arg(
+        long,
+        env = "BANK_OTLP_ENDPOINT",
+        value_name = "URL",
+        value_parser = parse_endpoint,
+        hide_env_values = true
+    )]
+    pub otlp_endpoint: Option<Uri>,
+
+    /// The share of calls that are traced where the caller does not say, from 0 to 1
+    #[arg(
+        long,
+        env = "BANK_TRACE_RATIO",
+        value_name = "RATIO",
+        default_value = "1",
+        value_parser = parse_ratio,
+        hide_env_values = true
+    )]
+    pub trace_ratio: f64,
 
     /// How long running calls may take to finish when the bank is told to end
     #[arg(
@@ -129,4 +152,9 @@ impl LogFilter {
             .map(|_| Self(directives.to_owned()))
             .map_err(|error| error.to_string())
     }
+}
+
+fn parse_ratio(text: &str) -> Result<f64, String> {
+    let ratio: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
+    if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err("must be from 0 to 1".to_owned()) }
 }

@@ -6,7 +6,7 @@ use http::Extensions;
 
 use super::access::Permit;
 use super::edge::Ending;
-use super::observe::CallLog;
+use super::observe::{CallLog, Part};
 use super::status::Error;
 use crate::ledger::RequestId;
 
@@ -37,6 +37,11 @@ impl Call {
         if let (Some(log), Some(id)) = (&self.log, id) {
             log.note_request_id(id);
         }
+    }
+
+    /// The span of a part of it, which ends when it is dropped; none when the call has none.
+    pub(super) fn part(&self, name: &'static str) -> Option<Part> {
+        self.log.as_ref()?.part(name)
     }
 
     /// Asked just before something is done that is never taken back, because the request may have been long

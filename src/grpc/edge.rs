@@ -94,7 +94,7 @@ pub fn serve<R>(
 where
     R: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
-    let call = CallLog::begin(request.uri().path());
+    let call = CallLog::begin(&observer, request.uri().path(), request.headers());
     let is_bank_call = call.is_of_the_bank();
     let mut outcome = Outcome::of(call.clone(), observer);
     request.extensions_mut().insert(call.clone());

@@ -1,9 +1,10 @@
-//! What is told of every call: one log line, and a place in the [`tally`].
+//! What is told of every call: one log line, a place in the [`tally`], and its span ([`Spans`]).
 //!
 //! The line has the method, caller, code, duration and request id; never an amount or a label. Health checks and
 //! reflection are logged at debug, so that probes don't drown the calls. All is told before a client learns
 //! how its call has ended, or when the call is dropped.
 
+mod spans;
 pub mod tally;
 
 use std::sync::{Arc, OnceLock};
@@ -16,13 +17,19 @@ use tonic_types::StatusExt;
 use crate::ledger::{CallerName, RequestId};
 
 use super::proto::bank_service_server::SERVICE_NAME;
+use spans::CallSpan;
 use tally::{Method, OTHER, Reason, Tally};
+
+pub(super) use spans::Part;
+pub use spans::Spans;
 
 /// Who watches what calls come to.
 #[derive(Debug, Default)]
 pub struct Observer {
     /// The counts.
     pub tally: Tally,
+    /// What begins spans; without it there are none.
+    pub spans: Option<Spans>,
 }
 
 /// What is known of a call while it runs.
@@ -32,22 +39,30 @@ pub(super) struct CallLog {
     started: Instant,
     request_id: OnceLock<RequestId>,
     caller: OnceLock<CallerName>,
+    span: Option<CallSpan>,
 }
 
 impl CallLog {
     /// A call that begins now.
-    pub(super) fn begin(path: &str) -> Arc<Self> {
+    pub(super) fn begin(observer: &Observer, path: &str, headers: &HeaderMap) -> Arc<Self> {
+        let spans = observer.spans.as_ref().filter(|_| is_of_the_bank(path));
         Arc::new(Self {
             path: path.to_owned(),
             started: Instant::now(),
             request_id: OnceLock::new(),
             caller: OnceLock::new(),
+            span: spans.map(|spans| spans.begin(path, headers)),
         })
     }
 
     /// Whether it is of `bank.v1.BankService`, and not of health or reflection.
     pub(super) fn is_of_the_bank(&self) -> bool {
-        method_of(&self.path).is_some()
+        is_of_the_bank(&self.path)
+    }
+
+    /// The span of a part of it, which ends when it is dropped; none when the call has none.
+    pub(super) fn part(&self, name: &'static str) -> Option<Part> {
+        self.span.as_ref()?.part(name)
     }
 
     /// Notes the client's name for the request.
@@ -66,8 +81,9 @@ impl CallLog {
         let request_id = self.request_id.get().map(RequestId::as_str);
         let caller = self.caller.get().map(CallerName::as_str);
         let code = code_name(code);
+        let trace_id = self.span.as_ref().map(|span| span.trace_id().to_string());
         if self.is_of_the_bank() {
-            tracing::info!(method, caller, code, duration_us, request_id, "call");
+            tracing::info!(method, caller, code, duration_us, request_id, trace_id, "call");
         } else {
             tracing::debug!(method, caller, code, duration_us, request_id, "call");
         }
@@ -110,6 +126,9 @@ impl Outcome {
     fn tell(&mut self, code: Code, refused: Option<Reason>) {
         if !std::mem::replace(&mut self.is_told, true) {
             self.call.write(code);
+            if let Some(span) = &self.call.span {
+                span.end(code, refused, self.call.request_id.get());
+            }
             self.observer.tally.end(self.method, code, self.call.started.elapsed(), refused);
         }
     }
@@ -121,10 +140,28 @@ impl Drop for Outcome {
     }
 }
 
+fn is_of_the_bank(path: &str) -> bool {
+    let path = path.strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
+    path.is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// The reason of a status in headers. tonic's own statuses have none.
 fn reason_in(headers: &HeaderMap) -> Reason {
     let info = Status::from_header_map(headers).and_then(|status| status.get_details_error_info());
     Reason::new(info.as_ref().map_or(OTHER, |info| &info.reason))
+}
+
+/// The codes that OpenTelemetry's conventions call errors of a server; the others tell a client of its own.
+pub(crate) fn is_servers_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }
 
 /// The names of the gRPC specification: `NOT_FOUND`.

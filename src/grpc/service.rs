@@ -70,6 +70,7 @@ impl<S: Store> Service<S> {
         permit.check_command(&*self.store, &request.command).await?;
         request.caller = permit.caller_name();
         call.may_begin()?;
+        let _part = call.part("store.execute");
         match self.store.execute(request).await? {
             Ok(executed) => {
                 self.observer.tally.execute(&executed);

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::grpc::{Observer, code_name};
+use crate::grpc::{Observer, code_name, is_servers_fault};
 use crate::histogram::{Histogram, Observed};
 use crate::ledger::TransactionType;
 use crate::server::Readiness;
@@ -289,19 +289,6 @@ fn histogram(metric: &mut MetricEncoder, histogram: &Histogram, unit: f64) -> fm
         .map(|(bound, count)| (bound.map_or(f64::INFINITY, scaled), *count))
         .collect();
     metric.encode_histogram::<NoLabelSet>(scaled(observed.sum), observed.count(), &buckets, None)
-}
-
-/// The codes that the conventions call errors of a server; the others tell a client of its own.
-fn is_servers_fault(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss
-    )
 }
 
 fn type_name(kind: TransactionType) -> &'static str {

@@ -1,5 +1,12 @@
 //! Every test of the bank but those that stand beside their code. What each file shows is told in
 //! `ARCHITECTURE.md`.
+//! Every test of the bank but those that stand beside their code.
+//!
+//! `cases` are the rules as data, on every store and over gRPC; `properties` compare the store with a
+//! plain reference on random histories; `races` run many callers at once; `durability` ends banks at bad
+//! moments and damages their files; `postgres` does so with a database and between several banks; `audit`
+//! tells lies about what happened; `wire` and `errors` look at what a client sees; `process` starts the
+//! binary; `metrics` and `traces` look at it as its operators do; `command_line` uses it as people do; `house` keeps the floors apart.
 
 mod audit;
 mod audit_log;
@@ -25,5 +32,6 @@ mod races;
 mod statements;
 mod streams;
 mod support;
+mod traces;
 mod watchers;
 mod wire;

@@ -122,6 +122,10 @@ impl Reason {
     pub(in crate::grpc) fn new(name: &str) -> Self {
         Self(REASONS.iter().position(|reason| *reason == name).unwrap_or(REASONS.len() - 1))
     }
+
+    pub(in crate::grpc) fn name(self) -> &'static str {
+        REASONS[self.0]
+    }
 }
 
 /// All that was counted since the server began.
