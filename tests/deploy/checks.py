@@ -99,5 +99,5 @@ class Bank:
 
 def settings_of(tools, command):
     """The flags and variables that a command of the bank knows."""
-    text = succeed([tools.binary, *command.split(), "--help"])
-    return set(re.findall(r"--[a-z][a-z-]+", text)), set(re.findall(r"BANK_[A-Z_]+", text))
+    text = succeed([tools.binary, command, "--help"])
+    return set(re.findall(r"--[a-z][a-z-]+", text)) | set(re.findall(r"BANK_[A-Z_]+", text))

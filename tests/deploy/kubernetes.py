@@ -3,7 +3,7 @@
 import kubernetes_validate
 import yaml
 
-from checks import NotRun, succeed
+from checks import NotRun, settings_of, succeed
 
 # The oldest in which all of it works, and the newest whose schemas are at hand.
 VERSIONS = ["1.30", kubernetes_validate.latest_version()]
@@ -178,6 +178,16 @@ def containers(tools):
                 assert get == {"path": path, "port": "metrics"}, f"{file}: {get}"
 
 
+def settings(tools):
+    """The settings of the manifests are the bank's"""
+    for file, _, template in pods(tools):
+        for container in template["spec"]["containers"]:
+            command, *arguments = container["args"]
+            flags = {argument.split("=")[0] for argument in arguments}
+            unknown = flags - settings_of(tools, command)
+            assert not unknown, f"{file}: {unknown}"
+
+
 def alike(tools):
     """One bank and several differ in nothing but the store"""
     serving = [
@@ -194,4 +204,4 @@ def alike(tools):
     assert arguments[0] == arguments[1], arguments
 
 
-CHECKS = [complete, schemas, rendered, hardened, joined, containers, alike]
+CHECKS = [complete, schemas, rendered, hardened, joined, containers, settings, alike]

@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from checks import PATIENCE
+from checks import PATIENCE, settings_of
 
 # In tenths: systemd's own scale goes from 0, nothing is exposed, to 10.
 MAX_EXPOSURE = 15
@@ -39,4 +39,13 @@ def hardened(tools):
     assert code == 0 and level, level[0] if level else text
 
 
-CHECKS = [understood, hardened]
+def settings(tools):
+    """The settings of the unit are the bank's"""
+    text = (tools.root / "deploy/systemd/bank.service").read_text()
+    start = re.search(r"^ExecStart=\S+ (\w+) (.*)$", text, re.MULTILINE)
+    named = set(re.findall(r"--[a-z][a-z-]+", start[2])) | set(re.findall(r"BANK_[A-Z_]+", text))
+    unknown = named - settings_of(tools, start[1])
+    assert not unknown, unknown
+
+
+CHECKS = [understood, hardened, settings]
