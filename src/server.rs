@@ -3,10 +3,12 @@
 //! [`run`] serves on a listener until it is told to end, and is the same for the binary and for the
 //! tests. What it is to be like is said by [`Options`].
 
+mod certificate;
 mod connection;
 mod limits;
 mod listen;
 mod opening;
+mod tls;
 
 use std::future::Future;
 use std::pin::pin;
@@ -28,12 +30,15 @@ use crate::store::Store;
 
 use connection::Ending;
 pub use limits::Limits;
+pub use tls::{Tls, TlsFiles};
 
 /// What a server is to be like.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// What one client may use.
     pub limits: Limits,
+    /// How it shows who it is; without, all is plain text.
+    pub tls: Option<Tls>,
     /// Who may call what.
     pub access: Access,
     /// What is taken on at once, of all clients together.
@@ -110,7 +115,7 @@ pub async fn run_opening<S: Store>(
     shutdown: impl Future<Output = ()>,
     deadline: impl Future<Output = ()>,
 ) -> Result<Drained, Error> {
-    let Options { limits, access, capacity, observer, readiness } = options;
+    let Options { limits, tls, access, capacity, observer, readiness } = options;
     let admission = Admission::new(&capacity);
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, ServingStatus::NotServing).await;
@@ -138,8 +143,20 @@ pub async fn run_opening<S: Store>(
     };
     let stop = CancellationToken::new();
     let max_message_bytes = limits.max_message_bytes;
+    let renewed = tls.clone();
     let when = Ending { draining: draining.clone(), stop: stop.clone() };
-    let serving = listen::serve(listener, limits, calls, when);
+    let renewing = async {
+        match &renewed {
+            Some(tls) => tls.keep_renewing().await,
+            None => std::future::pending().await,
+        }
+    };
+    let serving = async {
+        tokio::select! {
+            () = listen::serve(listener, limits, tls, calls, when) => {}
+            () = renewing => {}
+        }
+    };
 
     let ending = AtomicBool::new(false);
     let open = async {

@@ -61,6 +61,7 @@ pub(super) async fn serve(
     let options = Options {
         access,
         limits: settings.connections.limits(),
+        tls: settings.tls.load()?,
         capacity: settings.capacity.capacity(),
         ..Options::default()
     };

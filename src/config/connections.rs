@@ -163,7 +163,7 @@ fn parse_count(text: &str) -> Result<u32, String> {
 /// A timer can't be set further off than some hundred years.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration < Duration::from_millis(1) || duration > LONGEST {
         return Err("must be 1ms to 100years".to_owned());

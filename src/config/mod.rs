@@ -12,6 +12,7 @@ mod client;
 mod connections;
 mod database;
 mod serve;
+mod tls;
 mod token;
 mod upkeep;
 
@@ -27,12 +28,13 @@ pub use client::{
     AccountCommand, AccountStateName, BalanceOf, Call, CallSettings, CaptureHold, ChangeState,
     Completions, CreateAccount, Export, FileForm, FindTransaction, Form, HealthcheckSettings,
     HoldCommand, HoldStateName, Import, Limit, ListAccounts, ListHolds, OnceOnly, OneAccount,
-    OneHold, OneSided, PlaceHold, ReleaseHold, Remarks, Reverse, Statement, TransactionTypeName,
-    Transfer, TrialBalance, TypedAmount, TypedPart, UpdateAccount, Watch,
+    OneHold, OneSided, PlaceHold, ReleaseHold, Remarks, Reverse, Statement, Target,
+    TransactionTypeName, Transfer, TrialBalance, TypedAmount, TypedPart, UpdateAccount, Watch,
 };
 pub use connections::ConnectionSettings;
 pub use database::{DatabaseSettings, Secret};
 pub use serve::{LogFilter, LogFormat, ServeSettings};
+pub use tls::TlsSettings;
 pub use token::{NewToken, TokenCommand};
 pub use upkeep::{Backup, BooksIn, HeadOf, Migrate, Verify};
 

@@ -10,7 +10,10 @@ use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use super::client::parse_endpoint;
-use super::{AuthSettings, BoundSettings, CapacitySettings, ConnectionSettings, DatabaseSettings};
+use super::{
+    AuthSettings, BoundSettings, CapacitySettings, ConnectionSettings, DatabaseSettings,
+    TlsSettings,
+};
 
 /// How to run the bank.
 #[derive(Debug, Args)]
@@ -105,6 +108,10 @@ pub struct ServeSettings {
         hide_env_values = true
     )]
     pub log_level: LogFilter,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub tls: TlsSettings,
 
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]

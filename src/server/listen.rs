@@ -8,22 +8,23 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
-use super::Limits;
 use super::connection::{self, Ending};
 use super::opening::{self, Opened};
-use crate::grpc::edge::CallBody;
+use super::{Limits, Tls};
 
 /// How many connections may be half open. One more, and the oldest of them ends: an honest one takes no
 /// longer than some round trips.
@@ -35,10 +36,17 @@ const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Serves calls on all connections that come in, until `ending` says to stop; then no connection is taken in
 /// any more, and it waits until those that are open have ended.
-pub(super) async fn serve<C, F>(listener: TcpListener, limits: Limits, calls: C, ending: Ending)
-where
+pub(super) async fn serve<C, F, B>(
+    listener: TcpListener,
+    limits: Limits,
+    tls: Option<Tls>,
+    calls: C,
+    ending: Ending,
+) where
     C: Fn(Request<Body>, CancellationToken) -> F + Clone + Send + Sync + 'static,
-    F: Future<Output = Result<Response<CallBody>, Infallible>> + Send + 'static,
+    F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut half_open = HalfOpen::default();
     let mut connections = JoinSet::new();
@@ -68,7 +76,10 @@ where
                 Ok((_, address)) if connections.len() >= limits.max_connections => {
                     full.tell(Some(address), &limits);
                 }
-                Ok((stream, address)) => half_open.begin(stream, address, &limits),
+                Ok((stream, address)) => {
+                    let tls = tls.as_ref().map(Tls::acceptor);
+                    half_open.begin(opening::open(stream, address, tls, limits.clone()));
+                }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted; trying again");
@@ -89,14 +100,14 @@ struct HalfOpen {
 }
 
 impl HalfOpen {
-    fn begin(&mut self, stream: TcpStream, address: SocketAddr, limits: &Limits) {
+    fn begin(&mut self, opening: impl Future<Output = Option<Opened>> + Send + 'static) {
         if self.tasks.len() >= MAX_HALF_OPEN {
             self.oldest_first.retain(|task| !task.is_finished());
             if let Some(oldest) = self.oldest_first.pop_front() {
                 oldest.abort();
             }
         }
-        let task = self.tasks.spawn(opening::open(stream, address, limits.clone()));
+        let task = self.tasks.spawn(opening);
         self.oldest_first.push_back(task);
     }
 }
@@ -126,4 +137,108 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+        SanType,
+    };
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::net::TcpStream;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::grpc::peer::Peer;
+    use crate::server::TlsFiles;
+
+    const TELLER: &str = "spiffe://cluster/ns/pay/sa/teller";
+
+    fn pem(what: &str, der: &[u8]) -> String {
+        let text = data_encoding::BASE64.encode(der);
+        format!("-----BEGIN {what}-----\n{text}\n-----END {what}-----\n")
+    }
+
+    /// Every call learns who is on the other side: where it calls from, and by which names.
+    #[tokio::test]
+    async fn a_call_is_told_who_makes_it() {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("there is randomness");
+        let ca = params.self_signed(&key).expect("it can be signed");
+        let issuer = Issuer::new(params, key);
+        let issue = |usage, names| {
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = names;
+            params.extended_key_usages = vec![usage];
+            let key = KeyPair::generate().expect("there is randomness");
+            (params.signed_by(&key, &issuer).expect("it can be signed"), key)
+        };
+        let text = |text: &str| text.try_into().expect("it is ASCII");
+        let (certificate, key) = issue(
+            ExtendedKeyUsagePurpose::ServerAuth,
+            vec![SanType::DnsName(text("bank.example"))],
+        );
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let write = |name, pem| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, pem).expect("it can be written");
+            path
+        };
+        let files = TlsFiles {
+            certificate: write("crt", pem("CERTIFICATE", certificate.der())),
+            key: write("key", pem("PRIVATE KEY", &key.serialize_der())),
+            client_ca: Some(write("ca", pem("CERTIFICATE", ca.der()))),
+        };
+        let tls = Some(Tls::load(files, Duration::from_secs(3600)).expect("they are good"));
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let stop = CancellationToken::new();
+        let ending = Ending { draining: CancellationToken::new(), stop: stop.clone() };
+        let calls = |request: Request<Body>, _| async move {
+            let Peer { address, names } = request.extensions().get().expect("it is known");
+            let told = format!("{} {}", address.expect("it has one"), names.join(" "));
+            Ok(Response::new(http_body_util::Full::new(Bytes::from(told))))
+        };
+        let serving = tokio::spawn(serve(listener, Limits::default(), tls, calls, ending));
+
+        let (certificate, key) = issue(
+            ExtendedKeyUsagePurpose::ClientAuth,
+            vec![SanType::URI(text(TELLER)), SanType::DnsName(text("client.example"))],
+        );
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.der().clone()).expect("it is a CA");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("it is a key");
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("they are known")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate.der().clone()], key)
+            .expect("they belong together");
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        let own_address = stream.local_addr().expect("it is bound");
+        let name = ServerName::try_from("bank.example").expect("it is a name");
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let (client, connection) =
+            h2::client::handshake(stream.expect("it is trusted")).await.expect("it is HTTP/2");
+        let connection = tokio::spawn(connection);
+        let mut client = client.ready().await.expect("it takes calls");
+        let request = Request::post("https://bank.example/").body(()).expect("it is well formed");
+        let (response, _) = client.send_request(request, true).expect("it takes calls");
+        let mut body = response.await.expect("it answers").into_body();
+        let told = body.data().await.expect("it tells").expect("it tells");
+        assert_eq!(told, format!("{own_address} {TELLER} client.example"));
+
+        drop((client, body));
+        stop.cancel();
+        connection.abort();
+        serving.await.expect("it does not panic");
+    }
 }

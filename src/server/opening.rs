@@ -9,11 +9,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
-use super::Limits;
+use super::{Limits, certificate};
 use crate::grpc::peer::Peer;
 
 /// What a client's side of HTTP/2 begins with.
@@ -30,15 +31,44 @@ pub(super) struct Opened {
     /// Who it is.
     pub(super) peer: Peer,
     /// What it has said, and will say.
-    pub(super) stream: Rewound<TcpStream>,
+    pub(super) stream: Rewound<BoxedStream>,
 }
 
-/// Hears what a connection says first. `None` when that isn't HTTP/2, or doesn't come in time.
-pub(super) async fn open(stream: TcpStream, address: SocketAddr, limits: Limits) -> Option<Opened> {
+/// TCP, or TLS over it.
+pub(super) type BoxedStream = Box<dyn Stream>;
+
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Hears what a connection says first. `None` when that isn't HTTP/2, over TLS if there is to be any, or
+/// doesn't come in time.
+pub(super) async fn open(
+    stream: TcpStream,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    limits: Limits,
+) -> Option<Opened> {
     let heard = async {
         // Answers are small, and somebody waits for each.
         stream.set_nodelay(true)?;
-        let peer = Peer { address: Some(address), names: Vec::new() };
+        let mut peer = Peer { address: Some(address), names: Vec::new() };
+        let stream: BoxedStream = match tls {
+            None => Box::new(stream),
+            Some(tls) => {
+                let stream = match tls.accept(stream).into_fallible().await {
+                    Ok(stream) => stream,
+                    Err((error, stream)) => {
+                        let_it_hear(stream).await;
+                        return Err(error);
+                    }
+                };
+                if let Some([certificate, ..]) = stream.get_ref().1.peer_certificates() {
+                    peer.names = certificate::names(certificate);
+                }
+                Box::new(stream)
+            }
+        };
         Ok(Opened { peer, stream: hear(stream).await? })
     };
     match timeout(limits.handshake_timeout, heard).await {
@@ -52,6 +82,15 @@ pub(super) async fn open(stream: TcpStream, address: SocketAddr, limits: Limits)
             tracing::debug!(%address, "a connection said nothing in time");
             None
         }
+    }
+}
+
+/// Reads away what a client sends that was turned away already. Closing on unread bytes would be a reset, which
+/// can come before the alert that tells the client why.
+async fn let_it_hear(mut stream: TcpStream) {
+    let mut buffer = [0; 1024];
+    if stream.shutdown().await.is_ok() {
+        while let Ok(1..) = stream.read(&mut buffer).await {}
     }
 }
 
@@ -134,8 +173,6 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Rewound<T> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncWriteExt;
-
     use super::*;
 
     /// What a client says first, with so many bytes of settings.

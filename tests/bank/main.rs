@@ -7,6 +7,9 @@
 //! moments and damages their files; `postgres` does so with a database and between several banks; `audit`
 //! tells lies about what happened; `wire` and `errors` look at what a client sees; `process` starts the
 //! binary; `metrics` and `traces` look at it as its operators do; `command_line` uses it as people do; `house` keeps the floors apart.
+//! tells lies about what happened; `wire` and `errors` look at what a client sees; `connections` go past the
+//! limits of the transport, and `tls` is about who trusts whom; `process` starts the
+//! binary; `command_line` uses it as people do; `house` keeps the floors apart.
 
 mod audit;
 mod audit_log;
@@ -32,6 +35,7 @@ mod races;
 mod statements;
 mod streams;
 mod support;
+mod tls;
 mod traces;
 mod watchers;
 mod wire;

@@ -3,6 +3,7 @@
 //! connection that breaks.
 
 pub(crate) mod callers;
+pub(crate) mod certificates;
 mod clock;
 pub(crate) mod cluster;
 mod details;
