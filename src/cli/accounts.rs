@@ -41,7 +41,7 @@ async fn create(Call { what, how }: Call<CreateAccount>) -> Result<(), Failure> 
         labels: what.labels.into_iter().collect(),
         request_id: request_id(what.once),
     };
-    let bank = Remote::new(&how);
+    let bank = Remote::new(&how)?;
     let answer =
         bank.call(request, async |mut bank, request| bank.create_account(request).await).await?;
     Output::new(how.output).sheet(&answer)
@@ -49,14 +49,14 @@ async fn create(Call { what, how }: Call<CreateAccount>) -> Result<(), Failure> 
 
 async fn get(Call { what, how }: Call<OneAccount>) -> Result<(), Failure> {
     let request = GetAccountRequest { account_id: what.account_id };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.get_account(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)
 }
 
 async fn list(Call { what, how }: Call<ListAccounts>) -> Result<(), Failure> {
-    let bank = Remote::new(&how);
+    let bank = Remote::new(&how)?;
     let state = what.state.map_or(AccountState::Unspecified, |state| match state {
         AccountStateName::Active => AccountState::Active,
         AccountStateName::Frozen => AccountState::Frozen,
@@ -79,7 +79,7 @@ async fn list(Call { what, how }: Call<ListAccounts>) -> Result<(), Failure> {
 }
 
 async fn update(Call { what, how }: Call<UpdateAccount>) -> Result<(), Failure> {
-    let bank = Remote::new(&how);
+    let bank = Remote::new(&how)?;
     let mut account =
         Account { account_id: what.account_id, etag: what.etag, ..Account::default() };
     let mut paths = Vec::new();
@@ -123,7 +123,7 @@ async fn freeze(Call { what, how }: Call<ChangeState>) -> Result<(), Failure> {
         reason: what.reason,
         request_id: request_id(what.once),
     };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.freeze_account(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)
@@ -135,7 +135,7 @@ async fn unfreeze(Call { what, how }: Call<ChangeState>) -> Result<(), Failure> 
         reason: what.reason,
         request_id: request_id(what.once),
     };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.unfreeze_account(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)
@@ -147,7 +147,7 @@ async fn close(Call { what, how }: Call<ChangeState>) -> Result<(), Failure> {
         reason: what.reason,
         request_id: request_id(what.once),
     };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.close_account(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)

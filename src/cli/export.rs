@@ -51,7 +51,7 @@ pub(super) async fn export(Call { what, how }: Call<Export>) -> Result<(), Failu
     };
     let source = match &what.data {
         Some(path) => Source::File(Archive::open(path)?),
-        None => Source::Bank(Remote::new(&how)),
+        None => Source::Bank(Remote::new(&how)?),
     };
     let request = ListTransactionsRequest {
         account_id: what.account,

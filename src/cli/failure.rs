@@ -134,7 +134,13 @@ pub(super) fn root_cause(error: &dyn Error) -> String {
     while let Some(next) = cause.source() {
         cause = next;
     }
-    cause.to_string()
+    match cause.to_string().as_str() {
+        // A bank without TLS ends such a connection at once; so does one that has too many.
+        "tls handshake eof" => {
+            "it broke off the handshake of TLS; is its address http://HOST:PORT?".to_owned()
+        }
+        text => text.to_owned(),
+    }
 }
 
 fn json_of(status: &Status) -> String {

@@ -35,14 +35,14 @@ async fn place(Call { what, how }: Call<PlaceHold>) -> Result<(), Failure> {
         labels: what.remarks.labels.into_iter().collect(),
         request_id: request_id(what.once),
     };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.place_hold(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)
 }
 
 async fn capture(Call { what, how }: Call<CaptureHold>) -> Result<(), Failure> {
-    let bank = Remote::new(&how);
+    let bank = Remote::new(&how)?;
     let part = part_of(&what.part, "hold", async || {
         let request = GetHoldRequest { hold_id: what.hold_id.clone() };
         let found =
@@ -62,7 +62,7 @@ async fn capture(Call { what, how }: Call<CaptureHold>) -> Result<(), Failure> {
 
 async fn release(Call { what, how }: Call<ReleaseHold>) -> Result<(), Failure> {
     let request = ReleaseHoldRequest { hold_id: what.hold_id, request_id: request_id(what.once) };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.release_hold(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)
@@ -70,14 +70,14 @@ async fn release(Call { what, how }: Call<ReleaseHold>) -> Result<(), Failure> {
 
 async fn get(Call { what, how }: Call<OneHold>) -> Result<(), Failure> {
     let request = GetHoldRequest { hold_id: what.hold_id };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.get_hold(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)
 }
 
 async fn list(Call { what, how }: Call<ListHolds>) -> Result<(), Failure> {
-    let bank = Remote::new(&how);
+    let bank = Remote::new(&how)?;
     let state = what.state.map_or(HoldState::Unspecified, |state| match state {
         HoldStateName::Held => HoldState::Held,
         HoldStateName::Captured => HoldState::Captured,

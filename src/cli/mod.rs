@@ -7,6 +7,7 @@ mod accounts;
 mod amount;
 mod bearer;
 mod bench;
+mod connect;
 mod export;
 mod failure;
 mod healthcheck;
@@ -21,6 +22,7 @@ mod remote;
 mod serve;
 mod tables;
 mod token;
+mod trust;
 mod upkeep;
 mod watch;
 

@@ -20,7 +20,7 @@ pub(super) async fn deposit(Call { what, how }: Call<OneSided>) -> Result<(), Fa
         labels: what.remarks.labels.into_iter().collect(),
         request_id: request_id(what.once),
     };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.deposit(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)
@@ -35,7 +35,7 @@ pub(super) async fn withdraw(Call { what, how }: Call<OneSided>) -> Result<(), F
         labels: what.remarks.labels.into_iter().collect(),
         request_id: request_id(what.once),
     };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.withdraw(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)
@@ -51,14 +51,14 @@ pub(super) async fn transfer(Call { what, how }: Call<Transfer>) -> Result<(), F
         labels: what.remarks.labels.into_iter().collect(),
         request_id: request_id(what.once),
     };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.transfer(request).await)
         .await?;
     Output::new(how.output).sheet(&answer)
 }
 
 pub(super) async fn reverse(Call { what, how }: Call<Reverse>) -> Result<(), Failure> {
-    let bank = Remote::new(&how);
+    let bank = Remote::new(&how)?;
     let part = part_of(&what.part, "transaction", async || {
         let key = Some(Key::TransactionId(what.transaction_id.clone()));
         let request = GetTransactionRequest { key };
@@ -82,7 +82,7 @@ pub(super) async fn reverse(Call { what, how }: Call<Reverse>) -> Result<(), Fai
 
 pub(super) async fn transaction(Call { what, how }: Call<FindTransaction>) -> Result<(), Failure> {
     let key = what.transaction_id.map(Key::TransactionId).or(what.request_id.map(Key::RequestId));
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(GetTransactionRequest { key }, async |mut bank, request| {
             bank.get_transaction(request).await
         })

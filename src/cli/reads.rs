@@ -11,7 +11,7 @@ use crate::grpc::proto::{
 
 pub(super) async fn balance(Call { what, how }: Call<BalanceOf>) -> Result<(), Failure> {
     let request = GetBalanceRequest { account_id: what.account_id, as_of_time: what.as_of };
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(request, async |mut bank, request| bank.get_balance(request).await)
         .await?;
     let mut lines = answer.lines();
@@ -23,7 +23,7 @@ pub(super) async fn balance(Call { what, how }: Call<BalanceOf>) -> Result<(), F
 }
 
 pub(super) async fn statement(Call { what, how }: Call<Statement>) -> Result<(), Failure> {
-    let bank = Remote::new(&how);
+    let bank = Remote::new(&how)?;
     let types = what.types.iter().map(|r#type| match r#type {
         TransactionTypeName::Deposit => TransactionType::Deposit,
         TransactionTypeName::Withdrawal => TransactionType::Withdrawal,
@@ -51,7 +51,7 @@ pub(super) async fn statement(Call { what, how }: Call<Statement>) -> Result<(),
 
 pub(super) async fn trial_balance(Call { what, how }: Call<TrialBalance>) -> Result<(), Failure> {
     let currency_code = what.currency.map_or_else(String::new, |it| it.code().to_owned());
-    let answer = Remote::new(&how)
+    let answer = Remote::new(&how)?
         .call(GetTrialBalanceRequest { currency_code }, async |mut bank, request| {
             bank.get_trial_balance(request).await
         })

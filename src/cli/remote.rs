@@ -5,15 +5,17 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable};
 use tokio::time::{Instant, sleep};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::{Channel, Uri};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use super::Failure;
 use super::bearer::Bearer;
+use super::connect::{self, Refused};
 use super::failure::{cause_of, is_unavailable};
 use super::output::tell;
+use super::trust::Distrust;
 use crate::config::{CallSettings, Form, OnceOnly};
 use crate::grpc::proto::bank_service_client::BankServiceClient;
 
@@ -32,24 +34,30 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub(super) struct Remote {
     client: Client,
     endpoint: Uri,
+    refused: Refused,
     timeout: Duration,
     form: Form,
 }
 
 impl Remote {
     /// The bank of the settings; it is connected to with the first call.
-    pub(super) fn new(how: &CallSettings) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// What of the settings can't be used.
+    pub(super) fn new(how: &CallSettings) -> Result<Self, Failure> {
         let endpoint = how.target.endpoint.clone();
-        let channel = Endpoint::from(endpoint.clone())
-            .connect_timeout(how.timeout)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .connect_lazy();
+        let (channel, refused) = connect::channel(&how.target, |endpoint| {
+            endpoint
+                .connect_timeout(how.timeout)
+                .http2_keep_alive_interval(KEEPALIVE)
+                .keep_alive_timeout(KEEPALIVE)
+        })
+        .map_err(Failure::Misused)?;
         let bearer = Bearer::new(how.token().as_ref());
         let client = Client::new(InterceptedService::new(channel, bearer))
             .max_decoding_message_size(MAX_MESSAGE_BYTES);
-        Self { client, endpoint, timeout: how.timeout, form: how.output }
+        Ok(Self { client, endpoint, refused, timeout: how.timeout, form: how.output })
     }
 
     /// Calls a method, again and again while the bank is unavailable, until the time is up. The request
@@ -76,7 +84,7 @@ impl Remote {
         let mut told = false;
         attempt
             .retry(pauses())
-            .when(is_unavailable)
+            .when(|status| self.may_try_again(status))
             .adjust(|status, pause| {
                 let wanted = status.get_error_details().retry_info().and_then(|it| it.retry_delay);
                 let pause = pause?.max(wanted.unwrap_or_default());
@@ -93,7 +101,18 @@ impl Remote {
 
     /// What a command fails with when the bank says no.
     pub(super) fn failed(&self, status: Status) -> Failure {
-        Failure::Call(Box::new(status), self.form)
+        match self.refused.why() {
+            Some(Distrust::Ours(why)) => Failure::Failed(why.clone()),
+            Some(Distrust::Theirs(why)) => {
+                Failure::Call(Box::new(Status::unauthenticated(why.clone())), self.form)
+            }
+            None => Failure::Call(Box::new(status), self.form),
+        }
+    }
+
+    /// Who isn't trusted won't be a moment later.
+    fn may_try_again(&self, status: &Status) -> bool {
+        is_unavailable(status) && self.refused.why().is_none()
     }
 
     /// Says what keeps the bank from answering.
@@ -136,7 +155,7 @@ impl Patience {
     /// What it broke with, when that is no reason to try again, or the time is up.
     pub(super) async fn wait(&mut self, broken: Status) -> Result<(), Failure> {
         // A reader that was too slow has missed nothing: it goes on where it was.
-        if !is_unavailable(&broken) && broken.code() != Code::ResourceExhausted {
+        if !self.bank.may_try_again(&broken) && broken.code() != Code::ResourceExhausted {
             return Err(self.bank.failed(broken));
         }
         if self.broken_since.is_none() {

@@ -12,7 +12,7 @@ use crate::grpc::proto::WatchTransactionsRequest;
 const WIDTHS: [u16; 8] = [29, 22, 12, 14, 16, 16, 12, 0];
 
 pub(super) async fn watch(Call { what, how }: Call<Watch>) -> Result<(), Failure> {
-    let bank = Remote::new(&how);
+    let bank = Remote::new(&how)?;
     let mut feed = Feed {
         patience: Patience::new(&bank),
         bank,

@@ -13,6 +13,7 @@ use rust_decimal::Decimal;
 use tonic::transport::Uri;
 
 use super::Secret;
+use super::client_tls::{ClientTls, Secured};
 use crate::ledger::Currency;
 
 /// How to ask a running bank for its health.
@@ -47,6 +48,20 @@ pub struct Target {
         hide_env_values = true
     )]
     pub endpoint: Uri,
+
+    #[command(flatten)]
+    tls: ClientTls,
+}
+
+impl Target {
+    /// How it is called with TLS; `None` where it is called in plain text.
+    ///
+    /// # Errors
+    ///
+    /// One line that says which file or setting can't be used.
+    pub fn secured(&self) -> Result<Option<Secured>, String> {
+        self.tls.secured(&self.endpoint)
+    }
 }
 
 /// How to call a running bank, and how to show what it says.
@@ -629,10 +644,10 @@ pub struct Completions {
 
 pub(super) fn parse_endpoint(text: &str) -> Result<Uri, String> {
     let endpoint: Uri = text.parse().map_err(|error| format!("{error}"))?;
-    if endpoint.scheme_str() == Some("http") && endpoint.authority().is_some() {
+    if matches!(endpoint.scheme_str(), Some("http" | "https")) && endpoint.authority().is_some() {
         Ok(endpoint)
     } else {
-        Err("must be http://HOST:PORT".to_owned())
+        Err("must be http://HOST:PORT or https://HOST:PORT".to_owned())
     }
 }
 
@@ -671,7 +686,7 @@ mod tests {
         for text in ["http://127.0.0.1:50051", "http://bank", "http://[::1]:1"] {
             assert!(parse_endpoint(text).is_ok(), "{text}");
         }
-        for text in ["", "127.0.0.1:50051", "https://bank", "http://", "ftp://bank", "/"] {
+        for text in ["", "127.0.0.1:50051", "http://", "https://", "ftp://bank", "/"] {
             assert!(parse_endpoint(text).is_err(), "{text:?}");
         }
     }

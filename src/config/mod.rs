@@ -9,6 +9,7 @@ mod bench;
 mod bounds;
 mod capacity;
 mod client;
+mod client_tls;
 mod connections;
 mod database;
 mod serve;
@@ -31,6 +32,7 @@ pub use client::{
     OneHold, OneSided, PlaceHold, ReleaseHold, Remarks, Reverse, Statement, Target,
     TransactionTypeName, Transfer, TrialBalance, TypedAmount, TypedPart, UpdateAccount, Watch,
 };
+pub use client_tls::Secured;
 pub use connections::ConnectionSettings;
 pub use database::{DatabaseSettings, Secret};
 pub use serve::{LogFilter, LogFormat, ServeSettings};

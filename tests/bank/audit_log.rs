@@ -226,7 +226,7 @@ fn a_changed_file_of_callers_is_read_again() {
     assert_eq!(guarded.call(&late, "trial-balance").0, Some(5));
     let file = guarded.folder.path().join("callers.toml");
     std::fs::write(&file, "[[caller]]\n").expect("it can be written");
-    let line = guarded.process.wait_for("can't be used");
+    let line = guarded.process.wait_for("can't be used").concat();
     assert!(line.contains("callers.toml") && line.contains("name"), "{line}");
     assert_eq!(guarded.call(&guarded.boss, "trial-balance").0, Some(0));
     std::fs::write(&file, late_entry).expect("it can be written");

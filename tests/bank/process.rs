@@ -46,7 +46,7 @@ fn unknown_and_malformed_settings_end_with_64() {
         (&["serve", "extra"], &["extra"]),
         (&["run"], &["run"]),
         (&["healthcheck", "--endpoint", "bank:50051"], &["--endpoint"]),
-        (&["healthcheck", "--endpoint", "https://bank"], &["--endpoint"]),
+        (&["healthcheck", "--endpoint", "ftp://bank"], &["--endpoint"]),
     ] {
         assert_fails(&run(&mut bank(arguments)), 64, words);
     }

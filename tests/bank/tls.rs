@@ -20,7 +20,7 @@ use tokio_rustls::client::TlsStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::support::certificates::{Authority, Issued, Mounted, expired, not_yet_valid};
-use crate::support::process::{bank, run};
+use crate::support::process::{Running, bank, run};
 use crate::support::{TestServer, create};
 
 /// How often a server of the tests looks for new certificates.
@@ -260,6 +260,28 @@ fn files_that_can_not_be_used_are_named_at_the_start() {
     assert!(text.contains("ca.crt can't be read"), "{text}");
 }
 
+#[test]
+fn settings_that_do_not_go_together_end_with_64() {
+    for (arguments, words) in [
+        (&["serve", "--tls-cert", "a"][..], &["--tls-key"][..]),
+        (&["serve", "--tls-key", "a"], &["--tls-cert"]),
+        (&["serve", "--tls-client-ca", "a"], &["--tls-cert"]),
+        (&["serve", "--tls-reload-interval", "0s"], &["--tls-reload-interval"]),
+        (&["balance", "alice", "--tls-ca", "a"], &["http://127.0.0.1:50051", "https://"]),
+        (&["balance", "alice", "--tls-cert", "a"], &["--tls-key"]),
+        (&["balance", "alice", "--tls-name", "not a name"], &["--tls-name"]),
+        (&["balance", "alice", "--endpoint", "https://a", "--tls-ca", "/none"], &["/none"]),
+    ] {
+        let output = run(&mut bank(arguments));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{arguments:?}: {text}");
+        for word in words {
+            assert!(text.contains(word), "{word} is not in: {text}");
+        }
+    }
+}
+
 fn serve_command(mounted: &Mounted, is_client_ca_given: bool) -> std::process::Command {
     let mut command = bank(&["serve", "--listen", "127.0.0.1:0"]);
     command.env("BANK_TLS_CERT", mounted.path("tls.crt"));
@@ -345,4 +367,133 @@ async fn the_ca_of_the_clients_is_renewed_as_well() {
         .await
         .expect("it is let in");
     connected.create_account(create("carol", "USD")).await.expect("it goes on");
+}
+
+/// Whatever is wrong with a renewal is told once; the old certificate stays, and the next one that is good is
+/// taken.
+#[test]
+fn a_bad_renewal_changes_nothing() {
+    let authority = Authority::new();
+    let good = authority.server();
+    let mut mounted = Mounted::new(&files(&good, None));
+    let mut running = Running::start(&mut serve_command(&mounted, false));
+    running.wait_for("valid_until");
+    let clients = Mounted::new(&[("ca.crt", &authority.pem)]);
+    let endpoint = running.secure_endpoint();
+    let is_served = || {
+        let ca = clients.text("ca.crt");
+        let output = run(&mut bank(&["healthcheck", "--endpoint", &endpoint, "--tls-ca", &ca]));
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+    };
+    is_served();
+
+    let old = authority.issue(ServerAuth, expired);
+    let other = authority.server();
+    for (certificate, key, word) in [
+        (&*other.certificate, &*good.key, "not the key"),
+        (&old.certificate, &old.key, "valid only"),
+        ("", &good.key, "no certificate"),
+    ] {
+        mounted.renew(&[("tls.crt", certificate), ("tls.key", key)]);
+        let lines = running.wait_for("can't be renewed");
+        assert!(lines.last().is_some_and(|line| line.contains(word)), "{lines:?}");
+        let told = lines.iter().filter(|line| line.contains("renewed")).count();
+        assert_eq!(told, 1, "{lines:?}");
+        is_served();
+    }
+    // Some of it may be missing for a moment, too.
+    mounted.renew(&[("tls.crt", &good.certificate)]);
+    let lines = running.wait_for("can't be renewed");
+    assert!(lines.last().is_some_and(|line| line.contains("tls.key can't be read")), "{lines:?}");
+    is_served();
+
+    // It is the certificate of another CA that is shown now.
+    let other_authority = Authority::new();
+    mounted.renew(&files(&other_authority.server(), None));
+    let lines = running.wait_for("was renewed");
+    assert!(!lines.iter().any(|line| line.contains("can't be renewed")), "{lines:?}");
+    let ca = clients.text("ca.crt");
+    let output = run(&mut bank(&["healthcheck", "--endpoint", &endpoint, "--tls-ca", &ca]));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    running.kill();
+}
+
+/// Our own commands call a bank with TLS, and say what is wrong when they can't.
+#[test]
+fn the_commands_call_a_bank_with_tls() {
+    let authority = Authority::new();
+    let teller = authority.client(TELLER);
+    let stranger = Authority::new().client(TELLER);
+    let old = authority.issue(ClientAuth, expired);
+    let clients = Mounted::new(&[
+        ("ca.crt", &authority.pem),
+        ("other_ca.crt", &Authority::new().pem),
+        ("teller.crt", &teller.certificate),
+        ("teller.key", &teller.key),
+        ("stranger.crt", &stranger.certificate),
+        ("stranger.key", &stranger.key),
+        ("old.crt", &old.certificate),
+        ("old.key", &old.key),
+        ("empty", ""),
+    ]);
+    let mounted = Mounted::new(&files(&authority.server(), Some(&authority)));
+    let running = Running::start(&mut serve_command(&mounted, true));
+    let endpoint = running.secure_endpoint();
+    let by_name = endpoint.replace("127.0.0.1", "localhost");
+    let call = |line: &str, endpoint: &str, ca: &str, certificate: &str, name: Option<&str>| {
+        let arguments: Vec<&str> = line.split(' ').collect();
+        let mut command = bank(&arguments);
+        command.env("BANK_ENDPOINT", endpoint).env("BANK_CLIENT_TLS_CA", clients.path(ca));
+        if !certificate.is_empty() {
+            command.env("BANK_CLIENT_TLS_CERT", clients.path(&format!("{certificate}.crt")));
+            command.env("BANK_CLIENT_TLS_KEY", clients.path(&format!("{certificate}.key")));
+        }
+        if let Some(name) = name {
+            command.env("BANK_CLIENT_TLS_NAME", name);
+        }
+        let output = run(&mut command);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    for endpoint in [&endpoint, &by_name] {
+        assert_eq!(
+            call("healthcheck", endpoint, "ca.crt", "teller", None),
+            (Some(0), String::new())
+        );
+    }
+    let create = "account create alice --currency USD --request-id r1";
+    assert_eq!(call(create, &endpoint, "ca.crt", "teller", None).0, Some(0));
+    let named = call("balance alice", &endpoint, "ca.crt", "teller", Some("localhost"));
+    assert_eq!(named, (Some(0), String::new()));
+
+    for (ca, certificate, name, code, word) in [
+        ("other_ca.crt", "teller", None, 1, "--tls-ca"),
+        ("ca.crt", "teller", Some("bank.example"), 1, "bank.example"),
+        ("ca.crt", "", None, 5, "--tls-cert"),
+        ("ca.crt", "stranger", None, 5, "UnknownCA"),
+        ("ca.crt", "old", None, 5, "CertificateExpired"),
+        ("empty", "teller", None, 64, "no certificate"),
+    ] {
+        let (exit_code, said) = call("balance alice", &endpoint, ca, certificate, name);
+        assert_eq!(exit_code, Some(code), "{said}");
+        assert!(said.contains(word), "{word} is not in: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let (exit_code, said) = call("healthcheck", &endpoint, ca, certificate, name);
+        assert_eq!(exit_code, Some(1), "{said}");
+        assert!(said.contains(word), "{word} is not in: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    // The wrong way round, either way.
+    let plain = Running::start(&mut bank(&["serve", "--listen", "127.0.0.1:0"]));
+    let (code, said) =
+        call("balance alice --timeout 1s", &plain.secure_endpoint(), "ca.crt", "", None);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("TLS"), "{said}");
+    let insecure = run(
+        bank(&["balance", "alice", "--timeout", "1s"]).env("BANK_ENDPOINT", running.endpoint())
+    );
+    let said = String::from_utf8_lossy(&insecure.stderr).into_owned();
+    assert_eq!(insecure.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("https://"), "{said}");
 }

@@ -72,7 +72,7 @@ async fn load(
     stop: &Arc<AtomicBool>,
 ) -> Result<(Report, Result<(), Failure>), Failure> {
     let endpoint = &what.aim.how.target.endpoint;
-    let remote = Remote::new(&what.aim.how);
+    let remote = Remote::new(&what.aim.how)?;
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{elapsed:>4}  {msg}");
     bar.set_style(style.map_err(|error| Failure::Failed(error.to_string()))?);

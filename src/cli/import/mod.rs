@@ -40,7 +40,7 @@ pub(super) async fn import(Call { what, how }: Call<Import>) -> Result<(), Failu
 
     let (input, progress) = if from_stdin { stdin() } else { open(&what.file)? };
     let lines = Lines::read(form, input, Identities::new(&import_id))?;
-    let bank = Remote::new(&how);
+    let bank = Remote::new(&how)?;
     let mut report = Report::new(&what.file, &import_id, how.output, progress);
     let done = if what.atomic {
         atomic::execute(&bank, lines, &mut report).await

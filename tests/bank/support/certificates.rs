@@ -139,4 +139,9 @@ impl Mounted {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+
+    /// The path as an argument.
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.path(name).to_str().expect("it is text").to_owned()
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(command: &mut Command) -> Output {
 pub(crate) struct Running {
     child: Child,
     log: Option<BufReader<ChildStderr>>,
-    /// The first line of its log.
+    /// The line of its log that says where it listens.
     pub(crate) first: String,
     pub(crate) address: String,
 }
@@ -35,14 +35,21 @@ impl Running {
         let mut child = command.stderr(Stdio::piped()).spawn().expect("it can be started");
         let mut log = BufReader::new(child.stderr.take().expect("it is piped"));
         let mut first = String::new();
-        log.read_line(&mut first).expect("it logs");
+        while !first.contains("listening") {
+            first.clear();
+            let length = log.read_line(&mut first).expect("it logs");
+            assert_ne!(length, 0, "it has ended before it listened");
+        }
         let address = Self::address_in(&first);
         Self { child, log: Some(log), first, address }
     }
 
     /// The first address in a line of its log.
     pub(crate) fn address_in(line: &str) -> String {
-        let start = line.find("127.0.0.1:").expect("it says where it listens");
+        let start = ["127.0.0.1:", "0.0.0.0:"]
+            .iter()
+            .find_map(|ip| line.find(ip))
+            .unwrap_or_else(|| panic!("it does not say where it listens: {line}"));
         line[start..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect()
     }
 
@@ -58,16 +65,22 @@ impl Running {
         format!("http://{}", self.address)
     }
 
-    /// Reads its log up to a line that has some words, and gives the line.
-    pub(crate) fn wait_for(&mut self, words: &str) -> String {
+    /// Where it is called with TLS.
+    pub(crate) fn secure_endpoint(&self) -> String {
+        format!("https://{}", self.address)
+    }
+
+    /// Waits for a line of its log with these words: all lines up to that one.
+    pub(crate) fn wait_for(&mut self, words: &str) -> Vec<String> {
         let log = self.log.as_mut().expect("it is read");
-        loop {
+        let mut lines = Vec::new();
+        while lines.last().is_none_or(|line: &String| !line.contains(words)) {
             let mut line = String::new();
-            assert!(log.read_line(&mut line).expect("it is text") > 0, "it ended before: {words}");
-            if line.contains(words) {
-                return line;
-            }
+            let length = log.read_line(&mut line).expect("it is text");
+            assert_ne!(length, 0, "the log has ended without {words}: {lines:?}");
+            lines.push(line);
         }
+        lines
     }
 
     /// Stops reading its log.
@@ -95,7 +108,7 @@ impl Running {
         kill_process(pid, signal).expect("it is there");
     }
 
-    /// Waits for its end: the exit code, and what it has logged since the first line.
+    /// Waits for its end: the exit code, and what it has logged since it listened.
     pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
         let log = self.log.take().into_iter().flat_map(BufRead::lines);
         let lines = log.map(|line| line.expect("it is text")).collect();
