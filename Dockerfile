@@ -23,11 +23,14 @@ COPY --from=builder /usr/local/bin/bank /usr/local/bin/bank
 # not root (`runAsNonRoot`).
 USER 65532:65532
 # By default the bank listens on the loopback address, which nothing outside the container reaches.
+# Here it doesn't start until it has TLS and knows its callers (BANK_TLS_CERT, BANK_TLS_KEY,
+# BANK_TLS_CLIENT_CA), or BANK_INSECURE says that it needs neither.
 ENV BANK_LISTEN=0.0.0.0:50051 \
     BANK_LOG_FORMAT=json
 EXPOSE 50051
 # The bank's own timeout of 3 s comes first, so that the reason of a failure is in the health log.
-# Where BANK_LISTEN names another port, BANK_ENDPOINT must name it too.
+# Where BANK_LISTEN names another port, BANK_ENDPOINT must name it too; with TLS it begins with
+# https://, and the BANK_CLIENT_TLS_... settings say whom to trust.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["bank", "healthcheck"]
 # At SIGTERM the bank lets running calls finish before it ends.
 STOPSIGNAL SIGTERM

@@ -42,6 +42,7 @@ pub use failure::Failure;
 pub async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(settings) => {
+            settings.may_listen().map_err(Failure::Misused)?;
             let engine = settings.database.engine().map_err(Failure::Misused)?;
             let authentication = settings.auth.authentication().map_err(Failure::Misused)?;
             serve::serve(settings, engine, authentication).await.map_err(Failure::Failed)

@@ -38,6 +38,9 @@ pub(super) async fn serve(
 ) -> Result<(), String> {
     let audit_log = settings.auth.audit_log.as_deref().map(AuditLog::open).transpose()?;
     telemetry::start(settings.log_format, &settings.log_level, audit_log.clone());
+    if settings.is_open_to_anybody() {
+        tracing::warn!("anybody who can reach the bank can read and move money");
+    }
     let signals = Signals::watch()?;
     let listener = listen(settings.listen).await?;
     let eyes = Eyes {

@@ -109,6 +109,10 @@ pub struct ServeSettings {
     )]
     pub log_level: LogFilter,
 
+    /// Listen where others reach it although calls aren't encrypted, or anybody may make them
+    #[arg(long, env = "BANK_INSECURE", hide_env_values = true)]
+    pub insecure: bool,
+
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub tls: TlsSettings,
@@ -128,6 +132,48 @@ pub struct ServeSettings {
     #[command(flatten)]
     #[allow(missing_docs, reason = "its fields say it")]
     pub bounds: BoundSettings,
+}
+
+impl ServeSettings {
+    /// Whether the bank may listen there with what it knows of its callers.
+    ///
+    /// # Errors
+    ///
+    /// One line that says what is missing.
+    pub fn may_listen(&self) -> Result<(), String> {
+        self.may_listen_if(self.insecure)
+    }
+
+    /// Whether it may listen there only because that was said to be wanted.
+    #[must_use]
+    pub fn is_open_to_anybody(&self) -> bool {
+        self.may_listen_if(false).is_err()
+    }
+
+    fn may_listen_if(&self, is_insecure: bool) -> Result<(), String> {
+        let has_authentication =
+            self.tls.requires_client_certificates() || self.auth.has_authentication();
+        may_listen(self.listen, self.tls.is_given(), has_authentication, is_insecure)
+    }
+}
+
+/// Anybody on the network may knock at an address that isn't the machine's own.
+fn may_listen(
+    address: SocketAddr,
+    has_tls: bool,
+    has_authentication: bool,
+    is_insecure: bool,
+) -> Result<(), String> {
+    if address.ip().to_canonical().is_loopback() || (has_tls && has_authentication) || is_insecure {
+        return Ok(());
+    }
+    let missing = match (has_tls, has_authentication) {
+        (false, _) => "TLS: give --tls-cert and --tls-key, and --tls-client-ca or --auth-tokens",
+        (true, _) => "authentication: give --tls-client-ca or --auth-tokens",
+    };
+    Err(format!(
+        "listening on {address}, where others reach it, needs {missing}; --insecure does without"
+    ))
 }
 
 /// The form of the log.
@@ -164,4 +210,37 @@ impl LogFilter {
 fn parse_ratio(text: &str) -> Result<f64, String> {
     let ratio: f64 = text.parse().map_err(|_| "must be a number".to_owned())?;
     if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err("must be from 0 to 1".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(address: &str, has_tls: bool, has_authentication: bool) -> Option<String> {
+        let address = address.parse().expect("it is an address");
+        assert_eq!(may_listen(address, has_tls, has_authentication, true), Ok(()));
+        may_listen(address, has_tls, has_authentication, false).err()
+    }
+
+    #[test]
+    fn only_the_machine_itself_may_call_without_tls_or_authentication() {
+        for address in ["127.0.0.1:1", "127.8.9.10:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(refused(address, false, false), None, "{address}");
+        }
+        for address in ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "[::ffff:10.0.0.1]:1", "[fe80::1]:1"] {
+            for (has_tls, has_authentication, missing) in [
+                (false, false, Some("--tls-cert")),
+                (false, true, Some("--tls-cert")),
+                (true, false, Some("--tls-client-ca")),
+                (true, true, None),
+            ] {
+                let said = refused(address, has_tls, has_authentication);
+                assert_eq!(said.is_some(), missing.is_some(), "{address} {said:?}");
+                if let (Some(said), Some(missing)) = (said, missing) {
+                    assert!(said.contains(missing) && said.contains("--insecure"), "{said}");
+                    assert!(said.contains(address) && !said.contains('\n'), "{said}");
+                }
+            }
+        }
+    }
 }

@@ -56,6 +56,18 @@ pub struct TlsSettings {
 }
 
 impl TlsSettings {
+    /// Whether calls are encrypted.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        self.tls_cert.is_some()
+    }
+
+    /// Whether every caller must have a certificate.
+    #[must_use]
+    pub fn requires_client_certificates(&self) -> bool {
+        self.tls_client_ca.is_some()
+    }
+
     /// Reads the files, if any are given.
     ///
     /// # Errors

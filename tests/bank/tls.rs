@@ -267,6 +267,11 @@ fn settings_that_do_not_go_together_end_with_64() {
         (&["serve", "--tls-key", "a"], &["--tls-cert"]),
         (&["serve", "--tls-client-ca", "a"], &["--tls-cert"]),
         (&["serve", "--tls-reload-interval", "0s"], &["--tls-reload-interval"]),
+        (&["serve", "--listen", "0.0.0.0:0"], &["0.0.0.0", "--tls-cert", "--insecure"]),
+        (
+            &["serve", "--listen", "[::]:0", "--tls-cert", "a", "--tls-key", "b"],
+            &["[::]", "--tls-client-ca", "--insecure"],
+        ),
         (&["balance", "alice", "--tls-ca", "a"], &["http://127.0.0.1:50051", "https://"]),
         (&["balance", "alice", "--tls-cert", "a"], &["--tls-key"]),
         (&["balance", "alice", "--tls-name", "not a name"], &["--tls-name"]),
@@ -279,6 +284,22 @@ fn settings_that_do_not_go_together_end_with_64() {
         for word in words {
             assert!(text.contains(word), "{word} is not in: {text}");
         }
+    }
+}
+
+#[test]
+fn who_says_so_may_listen_to_everybody() {
+    for (name, value) in [("BANK_INSECURE", "true"), ("BANK_LOG_FORMAT", "text")] {
+        let mut command = bank(&["serve", "--listen", "0.0.0.0:0"]);
+        command.env(name, value);
+        if name != "BANK_INSECURE" {
+            command.arg("--insecure");
+        }
+        let running = Running::start(&mut command);
+        let endpoint = running.endpoint().replace("0.0.0.0", "127.0.0.1");
+        let healthy = run(&mut bank(&["healthcheck", "--endpoint", &endpoint]));
+        assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
+        running.kill();
     }
 }
 
