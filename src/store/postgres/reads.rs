@@ -197,11 +197,12 @@ impl<C: Clock> PostgresStore<C> {
         sql: &'static Sql,
         parameters: Parameters<'_>,
     ) -> Result<(Vec<Row>, Time), Failure> {
+        let now = self.clock.now();
+        let micros = now.micros();
+        let mut all: Vec<&(dyn ToSql + Sync)> = vec![&micros];
+        all.extend(parameters);
+        // Once the row has been moved on to this present, nothing is overdue by it.
         loop {
-            let now = self.clock.now();
-            let micros = now.micros();
-            let mut all: Vec<&(dyn ToSql + Sync)> = vec![&micros];
-            all.extend(parameters);
             let rows = self.rows(sql, &all).await?;
             let head = rows.first().ok_or_else(no_head)?;
             if !column::<bool>(head, "overdue")? {
