@@ -28,6 +28,7 @@ use tokio::task::AbortHandle;
 use self::engine::Engine;
 use self::group::{Answer, Groups, Queue, Work, into_error};
 use self::keeper::Waiting;
+use self::rows::Failure;
 use crate::clock::Clock;
 use crate::ledger::{
     AccountId, Currency, Hold, HoldId, LedgerId, Refusal, Request, Sequence, Time, Totals,
@@ -77,14 +78,20 @@ impl<C: Clock> PostgresStore<C> {
     /// [`SchemaError`] when the engine can't be reached or says no, or the tables are not those of this bank.
     pub async fn open(settings: &EngineSettings, clock: C) -> Result<Self, SchemaError> {
         let engine = Arc::new(Engine::new(settings).map_err(SchemaError::Refused)?);
-        let ledger_id = schema::open(&engine).await?;
+        let ledger_id = Box::pin(schema::open(&engine)).await?;
 
         let clock = Arc::new(clock);
         let committed = Arc::new(Notify::new());
         let waiting = Arc::new(Waiting::default());
         let (reachable, is_reachable) = watch::channel(true);
         let keepers = vec![
-            tokio::spawn(keeper::watch_pulse(engine.clone(), reachable.clone())).abort_handle(),
+            tokio::spawn(keeper::watch_pulse(
+                engine.clone(),
+                ledger_id,
+                clock.clone(),
+                reachable.clone(),
+            ))
+            .abort_handle(),
             tokio::spawn(keeper::feed(engine.clone(), waiting.clone(), committed.clone()))
                 .abort_handle(),
             tokio::spawn(keeper::sweep_holds(engine.clone())).abort_handle(),
@@ -119,13 +126,30 @@ impl<C: Clock> PostgresStore<C> {
     }
 
     async fn execute_work(&self, work: Work) -> Result<Answer, Error> {
-        self.check_reachable()?;
-        self.queue.execute(work).await
+        self.while_reachable(self.queue.execute(work)).await
     }
 
-    /// Nobody waits for an engine that is known to be away.
-    fn check_reachable(&self) -> Result<(), Error> {
-        if *self.reachable.borrow() { Ok(()) } else { Err(Error::Unreachable) }
+    async fn read<T>(&self, read: impl Future<Output = Result<T, Failure>>) -> Result<T, Error> {
+        // Each layer around it would copy it otherwise.
+        let read = Box::pin(read);
+        self.while_reachable(async { read.await.map_err(into_error) }).await
+    }
+
+    /// Nobody waits for an engine that is known to be away. What is queued is done all the same, if it comes
+    /// back soon.
+    async fn while_reachable<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut reachable = self.reachable.clone();
+        if !*reachable.borrow_and_update() {
+            return Err(Error::Unreachable);
+        }
+        tokio::select! {
+            biased;
+            done = work => done,
+            _ = reachable.wait_for(|is_reachable| !*is_reachable) => Err(Error::Unreachable),
+        }
     }
 }
 
@@ -180,23 +204,19 @@ impl<C: Clock> Store for PostgresStore<C> {
     }
 
     async fn hold(&self, id: &HoldId) -> Result<Result<Hold, Refusal>, Error> {
-        self.check_reachable()?;
-        self.read_hold(id).await.map_err(into_error)
+        self.read(self.read_hold(id)).await
     }
 
     async fn holds(&self, query: &HoldQuery) -> Result<Result<HoldPage, Refusal>, Error> {
-        self.check_reachable()?;
-        self.page_of_holds(query).await.map_err(into_error)
+        self.read(self.page_of_holds(query)).await
     }
 
     async fn account(&self, id: &AccountId) -> Result<Result<AccountView, Refusal>, Error> {
-        self.check_reachable()?;
-        self.read_account(id).await.map_err(into_error)
+        self.read(self.read_account(id)).await
     }
 
     async fn accounts(&self, query: &AccountQuery) -> Result<AccountPage, Error> {
-        self.check_reachable()?;
-        self.page_of_accounts(query).await.map_err(into_error)
+        self.read(self.page_of_accounts(query)).await
     }
 
     async fn balance_at(
@@ -204,38 +224,32 @@ impl<C: Clock> Store for PostgresStore<C> {
         id: &AccountId,
         time: Time,
     ) -> Result<Result<PastBalance, Refusal>, Error> {
-        self.check_reachable()?;
-        self.read_balance_at(id, time).await.map_err(into_error)
+        self.read(self.read_balance_at(id, time)).await
     }
 
     async fn record(&self, key: &RecordKey) -> Result<Option<LinkedRecord>, Error> {
-        self.check_reachable()?;
-        self.read_record(key).await.map_err(into_error)
+        self.read(self.read_record(key)).await
     }
 
     async fn transactions(
         &self,
         query: &TransactionQuery,
     ) -> Result<Result<TransactionPage, Refusal>, Error> {
-        self.check_reachable()?;
-        self.page_of_transactions(query).await.map_err(into_error)
+        self.read(self.page_of_transactions(query)).await
     }
 
     async fn head(&self) -> Result<Sequence, Error> {
-        self.check_reachable()?;
-        self.read_head().await.map_err(into_error)
+        self.read(self.read_head()).await
     }
 
     async fn changes(
         &self,
         account_id: Option<&AccountId>,
     ) -> Result<Result<Changes, Refusal>, Error> {
-        self.check_reachable()?;
-        self.read_changes(account_id).await.map_err(into_error)
+        self.read(self.read_changes(account_id)).await
     }
 
     async fn totals(&self, currency: Option<&Currency>) -> Result<Vec<(Currency, Totals)>, Error> {
-        self.check_reachable()?;
-        self.read_totals(currency).await.map_err(into_error)
+        self.read(self.read_totals(currency)).await
     }
 }

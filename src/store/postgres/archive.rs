@@ -5,14 +5,11 @@
 //! tables and the head are read from one snapshot. **Invariant:** what is told of the books is true of one
 //! moment, at which they had the head that is told.
 
-use std::time::Duration;
-
-use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::compare::Expected;
-use super::engine::{Engine, EngineSettings, Session, Sql, Trouble};
+use super::engine::{Engine, EngineSettings, Session, Sql, Trouble, within};
 use super::rows::{self, Failure, column};
 use super::schema::{self, SchemaError};
 use crate::ledger::{LedgerId, Record, Sequence};
@@ -78,7 +75,7 @@ impl DatabaseArchive {
     /// [`SchemaError`] when the engine can't be reached or says no, or the tables are not those of this bank.
     pub async fn open(settings: &EngineSettings) -> Result<Self, SchemaError> {
         let engine = Engine::new(settings).map_err(SchemaError::Refused)?;
-        let ledger_id = schema::open(&engine).await?;
+        let ledger_id = Box::pin(schema::open(&engine)).await?;
         Ok(Self { engine, ledger_id })
     }
 
@@ -198,13 +195,4 @@ fn read_head(rows: &[Row]) -> Result<(Sequence, Option<ChainHash>), Wrong> {
 /// What is wrong with a table.
 pub(super) fn wrong(table: &'static str, cause: impl Into<String>) -> Wrong {
     Wrong::Table { table, cause: cause.into() }
-}
-
-/// Waits for the engine, within a limit.
-async fn within<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, Trouble>>,
-) -> Result<T, Trouble> {
-    let late = |_| Trouble::Lost("the engine did not answer in time".to_owned());
-    timeout(limit, work).await.map_err(late)?
 }

@@ -27,7 +27,7 @@ pub struct EngineSettings {
     config: Config,
     /// The certificates of who may vouch for the engine, PEM; without them the system's are taken.
     pub certificates: Option<Vec<u8>>,
-    /// How many connections reads may use, 1 or more; two more write.
+    /// How many connections reads may use, 1 or more; two more write, and one feels the pulse.
     pub connections: usize,
     /// How long a transaction or a read may take.
     pub timeout: Duration,
@@ -189,6 +189,8 @@ pub(super) enum Ready {
 pub(super) struct Engine {
     readers: Pool,
     writers: Pool,
+    /// One connection that nothing else may keep busy.
+    pulse: Pool,
     prepared: bool,
     pub(super) timeout: Duration,
 }
@@ -214,6 +216,7 @@ impl Engine {
         Ok(Self {
             readers: pool(settings.connections)?,
             writers: pool(WRITERS)?,
+            pulse: pool(1)?,
             prepared: settings.prepared,
             timeout: settings.timeout,
         })
@@ -221,12 +224,16 @@ impl Engine {
 
     /// A connection to read with.
     pub(super) async fn reader(&self) -> Result<Session, Trouble> {
-        Ok(Session { client: Some(self.readers.get().await?), prepared: self.prepared })
+        self.session(&self.readers).await
     }
 
     /// A connection to write with.
     pub(super) async fn writer(&self) -> Result<Session, Trouble> {
-        Ok(Session { client: Some(self.writers.get().await?), prepared: self.prepared })
+        self.session(&self.writers).await
+    }
+
+    async fn session(&self, pool: &Pool) -> Result<Session, Trouble> {
+        Ok(Session { client: Some(pool.get().await?), prepared: self.prepared })
     }
 
     /// Does some work with a connection to read with, within the time that it may take.
@@ -234,14 +241,39 @@ impl Engine {
         &self,
         work: impl AsyncFnOnce(&Session) -> Result<T, Trouble>,
     ) -> Result<T, Trouble> {
-        let late = || Trouble::Lost("the engine did not answer in time".to_owned());
         let all = async {
             let session = self.reader().await?;
             let result = work(&session).await?;
             session.give_back();
             Ok(result)
         };
-        tokio::time::timeout(self.timeout, all).await.map_err(|_| late())?
+        within(self.timeout, all).await
+    }
+
+    /// Asks for a sign of life, within a limit, whatever else is going on.
+    pub(super) async fn pulse(
+        &self,
+        sql: &'static Sql,
+        limit: Duration,
+    ) -> Result<Vec<Row>, Trouble> {
+        let all = async {
+            let session = self.session(&self.pulse).await?;
+            let rows = session.one(sql, &[]).await?;
+            session.give_back();
+            Ok(rows)
+        };
+        within(limit, all).await
+    }
+}
+
+/// Waits for the engine, within a limit.
+pub(super) async fn within<T, E: From<Trouble>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Trouble::Lost("the engine did not answer in time".to_owned()).into()),
     }
 }
 

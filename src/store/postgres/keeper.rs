@@ -5,18 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_postgres::types::Type;
 
-use super::engine::{Engine, Sql};
+use super::engine::{Engine, Sql, Trouble};
 use super::group::sweep;
-use super::rows::{Failure, column};
+use super::rows::{self, Failure, column};
+use crate::clock::Clock;
+use crate::ledger::{LedgerId, Time};
 use crate::store::Changes;
 use crate::store::watchers::Watchers;
 
-/// How often the engine is asked for a sign of life, and how long for one.
-const PULSE: Duration = Duration::from_millis(250);
-const PULSE_TIMEOUT: Duration = Duration::from_millis(800);
+/// How often the engine is asked for a sign of life, and how long for one: whoever waits for an engine that
+/// has gone is told within a second.
+const PULSE: Duration = Duration::from_millis(200);
+const PULSE_TIMEOUT: Duration = Duration::from_millis(750);
+/// How far this process's clock and the engine's may lie apart before the log says so, in microseconds.
+const SKEW_MICROS: u64 = 1_000_000;
 /// How often what other processes have written is looked for, when somebody waits for it.
 const FEED: Duration = Duration::from_millis(50);
 /// How often expired holds are looked for.
@@ -42,18 +47,32 @@ impl Waiting {
     }
 }
 
-/// Tells whether the engine answers, again and again.
-pub(super) async fn watch_pulse(engine: Arc<Engine>, reachable: watch::Sender<bool>) {
-    const ALIVE: Sql = Sql { text: "SELECT one FROM bank_head WHERE one = 1", types: &[] };
+/// Tells whether the engine answers and still keeps this ledger, again and again.
+pub(super) async fn watch_pulse(
+    engine: Arc<Engine>,
+    ledger_id: LedgerId,
+    clock: Arc<impl Clock>,
+    reachable: watch::Sender<bool>,
+) {
+    let mut is_skewed = false;
     let mut ticks = interval(PULSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let pulse = engine.read(async |session| session.one(&ALIVE, &[]).await);
-        let (is_alive, why) = match timeout(PULSE_TIMEOUT, pulse).await {
-            Ok(Ok(_)) => (true, String::new()),
-            Ok(Err(trouble)) => (false, trouble.to_string()),
-            Err(_) => (false, "no answer in time".to_owned()),
+        let (is_alive, why) = match feel_pulse(&engine, ledger_id).await {
+            Ok(time) => {
+                let apart = clock.now().micros().abs_diff(time.micros());
+                let was_skewed = std::mem::replace(&mut is_skewed, apart > SKEW_MICROS);
+                if is_skewed && !was_skewed {
+                    tracing::warn!(
+                        micros = apart,
+                        "the clocks of this process and the engine differ; the ledger's time is that \
+                         of whoever is ahead, and holds expire by it"
+                    );
+                }
+                (true, String::new())
+            }
+            Err(failure) => (false, failure.to_string()),
         };
         reachable.send_if_modified(|was| {
             let is_new = *was != is_alive;
@@ -66,6 +85,19 @@ pub(super) async fn watch_pulse(engine: Arc<Engine>, reachable: watch::Sender<bo
             is_new
         });
     }
+}
+
+/// The engine's time, if it answers as it should.
+async fn feel_pulse(engine: &Engine, ledger_id: LedgerId) -> Result<Time, Failure> {
+    const ALIVE: Sql = Sql {
+        text: "SELECT ledger_id, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us \
+               FROM bank_head WHERE one = 1",
+        types: &[],
+    };
+    let rows = engine.pulse(&ALIVE, PULSE_TIMEOUT).await?;
+    let head = rows.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
+    rows::check_ledger(head, ledger_id)?;
+    rows::time(head, "now_us")
 }
 
 /// Wakes those who wait for new transactions, whoever made them.

@@ -6,7 +6,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::engine::Trouble;
-use crate::ledger::{Account, Balance, Hold, HoldState, OverdraftLimit, Record, Sequence, Time};
+use crate::ledger::{
+    Account, Balance, Hold, HoldState, LedgerId, OverdraftLimit, Record, Sequence, Time,
+};
 use crate::store::chain::ChainHash;
 use crate::store::{Error, codec};
 
@@ -79,6 +81,16 @@ pub(super) fn account(row: &Row) -> Result<Account, Failure> {
 pub(super) fn hold(row: &Row) -> Result<Hold, Failure> {
     let number: i64 = column(row, "placed")?;
     codec::decode_hold(column(row, "hold")?).map_err(|error| damaged(number, error))
+}
+
+/// Whether the head row, with its column `ledger_id`, is that of a ledger. Tables may be filled from another
+/// one's records or backup while banks run.
+pub(super) fn check_ledger(head: &Row, ledger_id: LedgerId) -> Result<(), Failure> {
+    if column::<i64>(head, "ledger_id")? == ledger_id.number().cast_signed() {
+        return Ok(());
+    }
+    let cause = "the database keeps another ledger now: start the bank again";
+    Err(Trouble::Broken(cause.to_owned()).into())
 }
 
 /// Whether a hold counts in its account's sum, from the column `state`.

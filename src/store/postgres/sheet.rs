@@ -26,7 +26,7 @@ const HORIZON_MICROS: i64 = 1_000_000;
 
 /// Locks the head row, and says where it stands.
 pub(super) const HEAD: Sql = Sql {
-    text: "SELECT sequence, time_us, hash FROM bank_head WHERE one = 1 FOR UPDATE",
+    text: "SELECT ledger_id, sequence, time_us, hash FROM bank_head WHERE one = 1 FOR UPDATE",
     types: &[],
 };
 /// Whether holds have expired since the head row's time: nobody may decide at an earlier time than that
@@ -213,6 +213,7 @@ impl Sheet {
         let head = next();
         let head =
             head.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
+        rows::check_ledger(head, ledger_id)?;
         let hash = ChainHash::read(column(head, "hash")?)
             .ok_or_else(|| Trouble::Broken("the head row's hash is none".to_owned()))?;
         let last_time = rows::time(head, "time_us")?;
