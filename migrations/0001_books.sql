@@ -26,7 +26,10 @@ CREATE TABLE bank_records (
     credit BIGINT,
     record BYTEA NOT NULL,
     -- A part of the record's hash, by which one that is read alone is checked.
-    checksum BIGINT NOT NULL
+    checksum BIGINT NOT NULL,
+    -- On the last record of a group, a random number: by it a bank that has lost the answer to its commit
+    -- tells its own group from another that says the same.
+    mark BIGINT
 );
 CREATE INDEX bank_records_time ON bank_records (time_us);
 CREATE INDEX bank_records_debit ON bank_records (debit, sequence);

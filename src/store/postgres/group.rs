@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 
-use super::engine::{Engine, Sql, Trouble};
+use super::engine::{Engine, Sql, Trouble, within};
 use super::rows::{self, Failure, column};
 use super::sheet::{self, Sheet, Stopped};
 use super::wanted::Wanted;
@@ -187,26 +187,27 @@ impl<C: Clock> Groups<C> {
                 return Err(Trouble::Lost("the engine can't be reached".to_owned()).into());
             }
             let mut sent = None;
-            let failure = match timeout(self.engine.timeout, self.attempt(works, &mut sent)).await {
-                Ok(Ok(answers)) => {
+            let failure = match within(self.engine.timeout, self.attempt(works, &mut sent)).await {
+                Ok(answers) => {
                     self.committed.notify_one();
                     return Ok(answers);
                 }
-                Ok(Err(failure)) => failure,
-                Err(_) => Trouble::Lost("the engine did not answer in time".to_owned()).into(),
+                Err(failure) => failure,
             };
             if let Some(sent) = sent
                 && let Some(end) = sent.end
             {
-                match timeout(PATIENCE, self.has_committed(end)).await {
-                    Ok(Ok(true)) => {
+                match within(PATIENCE, self.has_committed(end)).await {
+                    Ok(true) => {
                         self.committed.notify_one();
                         return Ok(sent.answers);
                     }
-                    Ok(Ok(false)) => {}
-                    Ok(Err(_)) | Err(_) => {
-                        tracing::warn!(%failure, "what came of a commit can't be told");
-                        return Err(failure);
+                    Ok(false) => {}
+                    Err(_) => {
+                        let unknown = "what came of a commit can't be told".to_owned();
+                        tracing::warn!(%failure, unknown);
+                        // Whatever it was: nobody may do it again.
+                        return Err(Trouble::Lost(unknown).into());
                     }
                 }
             }
@@ -242,7 +243,7 @@ impl<C: Clock> Groups<C> {
         let limit = self.engine.timeout.as_millis();
         let mut sheet = Sheet::load(&session, self.ledger_id, &wanted, now, limit).await?;
         let answers = decide(&mut sheet, &Stopped(now), works)?;
-        let end = sheet.papers.new.last().map(|new| (new.record.sequence, new.hash));
+        let end = sheet.papers.new.last().map(|new| (new.record.sequence, sheet.mark));
         let began = Instant::now();
         write(&session, &sheet, || *sent = Some(Sent { answers, end })).await?;
         self.writing.sync_micros.observe_micros(began.elapsed());
@@ -253,30 +254,28 @@ impl<C: Clock> Groups<C> {
     }
 
     /// Whether a group has been committed that ends with this record. Waits for its transaction to end.
-    async fn has_committed(
-        &self,
-        (sequence, hash): (Sequence, ChainHash),
-    ) -> Result<bool, Failure> {
+    async fn has_committed(&self, (sequence, mark): (Sequence, i64)) -> Result<bool, Failure> {
         const THERE: Sql = Sql {
-            text: "SELECT record FROM bank_records WHERE sequence = $1",
-            types: &[Type::INT8],
+            text: "SELECT sequence FROM bank_records WHERE sequence = $1 AND mark = $2",
+            types: &[Type::INT8, Type::INT8],
         };
         loop {
-            let looked = async {
+            let looked: Result<bool, Trouble> = async {
                 let session = self.engine.writer().await?;
                 session.batch(&sheet::begin(PATIENCE.as_millis())).await?;
                 session.one(&sheet::HEAD, &[]).await?;
-                let rows = session.one(&THERE, &[&sequence.number().cast_signed()]).await?;
+                let number = sequence.number().cast_signed();
+                let rows = session.one(&THERE, &[&number, &mark]).await?;
                 session.batch("ROLLBACK").await?;
                 session.give_back();
-                let Some(row) = rows.first() else { return Ok(false) };
-                Ok(ChainHash::of(column(row, "record")?) == hash)
-            };
-            match looked.await {
-                Err(Failure::Trouble(Trouble::Lost(_) | Trouble::InTheWay(_))) => {
+                Ok(!rows.is_empty())
+            }
+            .await;
+            match looked {
+                Err(Trouble::Lost(_) | Trouble::InTheWay(_)) => {
                     sleep(Duration::from_millis(50)).await;
                 }
-                other => return other,
+                other => return Ok(other?),
             }
         }
     }
@@ -285,8 +284,8 @@ impl<C: Clock> Groups<C> {
 /// A group that has gone out.
 struct Sent {
     answers: Vec<Answer>,
-    /// Its last record, unless it has none.
-    end: Option<(Sequence, ChainHash)>,
+    /// Its last record, and the mark on that, unless it has none.
+    end: Option<(Sequence, i64)>,
 }
 
 fn decide(sheet: &mut Sheet, clock: &Stopped, works: &[Work]) -> Result<Vec<Answer>, Error> {
@@ -333,12 +332,9 @@ pub(super) async fn move_time(engine: &Engine, now: Time) -> Result<(), Failure>
         let session = engine.writer().await?;
         session.one(&MOVE, &[&now.micros()]).await?;
         session.give_back();
-        Ok(())
+        Ok::<_, Failure>(())
     };
-    match timeout(engine.timeout, work).await {
-        Ok(moved) => moved,
-        Err(_) => Err(Trouble::Lost("the engine did not answer in time".to_owned()).into()),
-    }
+    within(engine.timeout, work).await
 }
 
 impl std::fmt::Display for Failure {
@@ -393,8 +389,5 @@ pub(super) async fn sweep(engine: &Engine) -> Result<usize, Failure> {
         session.give_back();
         Ok(swept.len())
     };
-    match timeout(engine.timeout, sweep).await {
-        Ok(swept) => swept,
-        Err(_) => Err(Trouble::Lost("the engine did not answer in time".to_owned()).into()),
-    }
+    within(engine.timeout, sweep).await
 }

@@ -19,6 +19,7 @@ use crate::store::{Error, codec};
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 /// How far beyond the present holds are loaded one by one: no group takes so long, microsecond by
 /// microsecond. What expires later counts as held all along.
@@ -97,6 +98,8 @@ pub(super) struct Sheet {
     pub(super) loaded_time: Time,
     /// The time before which nobody may decide any more, whether or not anything is recorded.
     pub(super) seen_time: Time,
+    /// The random number on the last of its records.
+    pub(super) mark: i64,
 }
 
 /// The records that were loaded, and those that are new.
@@ -228,6 +231,7 @@ impl Sheet {
             desk,
             loaded_time: last_time,
             seen_time,
+            mark: Uuid::new_v4().as_u64_pair().1.cast_signed(),
             papers: Papers {
                 hash,
                 numbers: Numbers::default(),

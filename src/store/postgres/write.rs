@@ -17,8 +17,8 @@ const HEAD: Sql = Sql {
 };
 const RECORDS: Sql = Sql {
     text: "INSERT INTO bank_records \
-           (sequence, time_us, request_id, kind, debit, credit, record, checksum) \
-           SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)",
+           (sequence, time_us, request_id, kind, debit, credit, record, checksum, mark) \
+           SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     types: &[
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
@@ -27,6 +27,7 @@ const RECORDS: Sql = Sql {
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::BYTEA_ARRAY,
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
     ],
 };
@@ -171,6 +172,8 @@ fn statements(sheet: &Sheet) -> Result<Vec<Statement>, Trouble> {
 
     let mut statements: Vec<Statement> = Vec::new();
     if !papers.new.is_empty() {
+        let mut marks = vec![None; papers.new.len() - 1];
+        marks.push(Some(sheet.mark));
         statements.push((
             &RECORDS,
             vec![
@@ -182,6 +185,7 @@ fn statements(sheet: &Sheet) -> Result<Vec<Statement>, Trouble> {
                 Box::new(records.credit),
                 Box::new(records.stored),
                 Box::new(records.checksum),
+                Box::new(marks),
             ],
         ));
     }
