@@ -159,12 +159,14 @@ impl Files for Papers {
     }
 }
 
-/// Begins a transaction that ends by itself when the engine takes too long.
+/// Begins a transaction that ends by itself when the engine takes too long, and when this process does:
+/// nobody would ever hear of a machine that has gone, and its transaction would keep the head row.
 pub(super) fn begin(limit_ms: u128) -> String {
     // What is answered must be on disk, whatever the engine's own setting says.
     format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED; \
          SET LOCAL lock_timeout = {limit_ms}; SET LOCAL statement_timeout = {limit_ms}; \
+         SET LOCAL idle_in_transaction_session_timeout = {limit_ms}; \
          SELECT set_config('synchronous_commit', 'on', true) \
          WHERE current_setting('synchronous_commit') = 'off'"
     )
