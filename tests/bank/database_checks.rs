@@ -30,9 +30,7 @@ pub(crate) async fn rich_books(cluster: &Cluster, clock: &ManualClock) -> String
     apply(set_aside("carol", "alice", 100)).await;
     clock.set(10_000_000);
     store.account(&account("carol")).await.expect("it answers").expect("she is there");
-    while cluster.sql(&database, "SELECT count(*) FROM bank_holds WHERE state = 4") != "1" {
-        tokio::task::yield_now().await;
-    }
+    cluster.until(&database, "SELECT count(*) FROM bank_holds WHERE state = 4", "1").await;
     apply(set_aside("carol", "alice", 50)).await;
     let limit = |limit| Command::UpdateAccount {
         account_id: account("carol"),

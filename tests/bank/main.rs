@@ -23,6 +23,7 @@ mod command_line;
 mod confinement;
 mod connections;
 mod database_checks;
+mod database_faults;
 mod durability;
 mod errors;
 mod house;

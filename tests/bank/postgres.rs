@@ -137,7 +137,7 @@ async fn two_processes_conserve_the_total_at_every_look() {
 }
 
 /// Whether the tables say what the records say, as far as SQL can tell.
-fn check_tables(cluster: &Cluster, url: &str) {
+pub(crate) fn check_tables(cluster: &Cluster, url: &str) {
     let database = url.rsplit('/').next().expect("it names one");
     let wrong = cluster.sql(
         database,
@@ -209,10 +209,7 @@ async fn expired_holds_are_swept_once() {
     let others = [postgres_store(&url, &clock).await, postgres_store(&url, &clock).await];
     let view = store.account(&account("alice")).await.expect("it answers").expect("it is there");
     assert_eq!((view.account.balance.held, view.account.balance.available()), (0, 10_000));
-    let left = "SELECT count(*) FROM bank_holds WHERE state = 1";
-    while cluster.sql(database, left) != "0" {
-        tokio::task::yield_now().await;
-    }
+    cluster.until(database, "SELECT count(*) FROM bank_holds WHERE state = 1", "0").await;
     drop(others);
     let held = cluster.sql(database, "SELECT held FROM bank_accounts WHERE account_id = 'alice'");
     assert_eq!(held, "0");
@@ -554,6 +551,8 @@ async fn what_is_wrong_is_said_at_the_start() {
         migrate(&settings(&url), LEDGER).await,
         Err(SchemaError::TooNew { found: 99, .. })
     ));
+    cluster.sql(&database, "UPDATE bank_schema SET version = 0");
+    assert!(refused(&url).contains("the tables have version 0, and this bank needs version 1"));
     cluster.sql(&database, "UPDATE bank_schema SET version = 1");
 
     cluster.sql(&database, "CREATE ROLE reader LOGIN; GRANT SELECT ON bank_schema TO reader");

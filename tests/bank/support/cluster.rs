@@ -58,6 +58,30 @@ impl Cluster {
         name
     }
 
+    /// A connection of the test's own.
+    pub(crate) async fn connect(&self, database: &str) -> tokio_postgres::Client {
+        let connected = tokio_postgres::connect(&self.url(database), tokio_postgres::NoTls).await;
+        let (client, connection) = connected.expect("it can be reached");
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Waits until a question has an answer.
+    pub(crate) async fn until(&self, database: &str, question: &str, answer: &str) {
+        while self.sql(database, question) != answer {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits until a process of this name stands before a lock.
+    pub(crate) async fn until_blocked(&self, application: &str) {
+        let question = format!(
+            "SELECT count(*) > 0 FROM pg_stat_activity \
+             WHERE application_name = '{application}' AND wait_event_type = 'Lock'"
+        );
+        self.until("postgres", &question, "t").await;
+    }
+
     /// Runs SQL as the superuser: what it prints.
     pub(crate) fn sql(&self, database: &str, text: &str) -> String {
         let output = Command::new("psql")
