@@ -8,6 +8,7 @@ mod announcer;
 mod archive;
 mod checkpoints;
 mod file;
+mod new_archive;
 mod scan;
 mod writer;
 
@@ -31,6 +32,7 @@ use writer::{Queue, Writer};
 
 pub use archive::Archive;
 pub use file::OpenError;
+pub use new_archive::NewArchive;
 
 /// Keeps records in an SQLite file.
 #[derive(Debug)]
@@ -200,6 +202,7 @@ impl Journal for SqliteJournal {
     fn scan(&self, each: &mut dyn FnMut(Scanned) -> Result<(), Error>) -> Result<(), Error> {
         let connection =
             file::reader(&self.path).map_err(|error| file::unread(Sequence::new(1), &error))?;
+        let each = &mut |scanned, _| each(scanned);
         scan::records(connection, self.ledger_id, scan::Depth::Books, each).map(|_| ())
     }
 

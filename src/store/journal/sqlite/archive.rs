@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
@@ -10,7 +11,7 @@ use crate::store::Error;
 use crate::store::chain::Head;
 use crate::store::journal::Scanned;
 
-use super::file::{self, OpenError, beside};
+use super::file::{self, OpenError, Part};
 use super::scan::{self, Depth};
 
 /// A file of the bank.
@@ -64,11 +65,24 @@ impl Archive {
         noted: Option<Head>,
         each: &mut dyn FnMut(Record) -> Result<(), Error>,
     ) -> Result<Head, Error> {
+        self.scan_stored(noted, &mut |record, _| each(record))
+    }
+
+    /// Goes through all records as [`Self::scan`] does, each with its stored form.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::scan`].
+    pub fn scan_stored(
+        &self,
+        noted: Option<Head>,
+        each: &mut dyn FnMut(Record, Bytes) -> Result<(), Error>,
+    ) -> Result<Head, Error> {
         let connection =
             file::reader(&self.path).map_err(|error| file::unread(Sequence::new(1), &error))?;
         let depth = Depth::Whole { noted };
-        scan::records(connection, self.ledger_id, depth, &mut |scanned| match scanned {
-            Scanned::Record(record) => each(*record),
+        scan::records(connection, self.ledger_id, depth, &mut |scanned, stored| match scanned {
+            Scanned::Record(record) => each(*record, stored),
             // It was asked for whole.
             Scanned::Posting(_) => Ok(()),
         })
@@ -81,18 +95,9 @@ impl Archive {
     ///
     /// [`OpenError`] when the copy can't be made; also when there is something of its name already.
     pub fn copy(&self, to: &Path) -> Result<(), OpenError> {
-        let exists = || OpenError::Io {
-            path: to.to_owned(),
-            error: std::io::Error::from(std::io::ErrorKind::AlreadyExists),
-        };
-        if to.exists() {
-            return Err(exists());
-        }
-        let part = beside(to, ".part");
-        let io = |error| OpenError::Io { path: to.to_owned(), error };
-        file::remove_if_there(&part).map_err(io)?;
-        self.copy_pages(&part).map_err(|error| file::sqlite(to, error))?;
-        file::put_in_place(&part, to).map_err(io)
+        let part = Part::of(to)?;
+        self.copy_pages(part.path()).map_err(|error| file::sqlite(to, error))?;
+        part.finish()
     }
 
     fn copy_pages(&self, to: &Path) -> rusqlite::Result<()> {

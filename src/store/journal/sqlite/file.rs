@@ -153,6 +153,52 @@ pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// A new file that is being made. It has its name only once it is whole.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Its name when it is whole, and until then.
+    to: PathBuf,
+    path: PathBuf,
+}
+
+impl Part {
+    /// Begins one; nothing of its name may be there.
+    pub(super) fn of(to: &Path) -> Result<Self, OpenError> {
+        let io = |error| OpenError::Io { path: to.to_owned(), error };
+        if to.exists() {
+            return Err(io(std::io::ErrorKind::AlreadyExists.into()));
+        }
+        let path = beside(to, ".part");
+        // Somebody who was killed may have left one, with the journal that SQLite keeps of it.
+        for old in [&path, &beside(&path, "-journal")] {
+            match std::fs::remove_file(old) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(io(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { to: to.to_owned(), path })
+    }
+
+    /// Where it is until it is whole.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its name, once all of it is on the disk.
+    pub(super) fn finish(self) -> Result<(), OpenError> {
+        let finish = || {
+            File::open(&self.path)?.sync_all()?;
+            std::fs::rename(&self.path, &self.to)?;
+            // A new name is not there for certain before its folder is synced.
+            let folder = self.to.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        };
+        finish().map_err(|error| OpenError::Io { path: self.to.clone(), error })
+    }
+}
+
 /// Opens the file to write to it; makes it, or brings it to the present form, if need be.
 pub(super) fn open_to_write(
     path: &Path,
@@ -250,32 +296,12 @@ fn length(path: &Path) -> Result<Option<u64>, OpenError> {
 /// Makes the file of a new ledger. It has its name only once it is whole, so that an empty one is never the
 /// beginning of a bank.
 fn make(path: &Path, ledger: LedgerId) -> Result<(), OpenError> {
-    let part = beside(path, ".part");
-    let io = |error| OpenError::Io { path: path.to_owned(), error };
-    remove_if_there(&part).map_err(io)?;
-    remove_if_there(&beside(&part, "-journal")).map_err(io)?;
+    let part = Part::of(path)?;
     let sqlite = |error| sqlite(path, error);
-    let mut connection = Connection::open(&part).map_err(sqlite)?;
+    let mut connection = Connection::open(part.path()).map_err(sqlite)?;
     migrate(&mut connection, ledger).map_err(sqlite)?;
     connection.close().map_err(|(_, error)| sqlite(error))?;
-    put_in_place(&part, path).map_err(io)
-}
-
-/// Removes a file, if there is one of that name.
-pub(super) fn remove_if_there(path: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Gives a whole file its name, durably.
-pub(super) fn put_in_place(part: &Path, path: &Path) -> std::io::Result<()> {
-    File::open(part)?.sync_all()?;
-    std::fs::rename(part, path)?;
-    // A new name is not there for certain before its folder is synced.
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    part.finish()
 }
 
 /// Whether the file is still to be made. SQLite takes a file that is cut down to less than its header for a
@@ -375,7 +401,7 @@ fn check_identity(connection: &Connection, path: &Path) -> Result<i64, OpenError
 }
 
 /// Takes the steps that the file has not gone through, all or none.
-fn migrate(connection: &mut Connection, new: LedgerId) -> rusqlite::Result<()> {
+pub(super) fn migrate(connection: &mut Connection, new: LedgerId) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: usize = transaction
         .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))?

@@ -51,7 +51,7 @@ enum Raw {
     Head(FileHead),
 }
 
-/// Goes through all records: where it ends, which is the file's head.
+/// Goes through all records, each with its stored form: where it ends, which is the file's head.
 ///
 /// # Errors
 ///
@@ -61,16 +61,16 @@ pub(super) fn records(
     connection: Connection,
     ledger_id: LedgerId,
     depth: Depth,
-    each: &mut dyn FnMut(Scanned) -> Result<(), Error>,
+    each: &mut dyn FnMut(Scanned, Bytes) -> Result<(), Error>,
 ) -> Result<Head, Error> {
     let (send_raw, raw) = sync_channel(WAITING);
-    let (send_decoded, decoded) = sync_channel::<Vec<Scanned>>(WAITING);
+    let (send_decoded, decoded) = sync_channel::<Vec<(Scanned, Bytes)>>(WAITING);
     thread::scope(|scope| {
         let reading = scope.spawn(move || read(&connection, ledger_id, &send_raw));
         let walking = scope.spawn(move || walk(ledger_id, depth, &raw, &send_decoded));
-        for record in decoded.into_iter().flatten() {
+        for (record, stored) in decoded.into_iter().flatten() {
             // The other two end when nobody takes their chunks any more.
-            each(record)?;
+            each(record, stored)?;
         }
         // Every record before the one that is damaged has been taken over by now.
         let walked = join(walking)?;
@@ -128,7 +128,7 @@ fn walk(
     ledger_id: LedgerId,
     depth: Depth,
     raw: &Receiver<Raw>,
-    send: &SyncSender<Vec<Scanned>>,
+    send: &SyncSender<Vec<(Scanned, Bytes)>>,
 ) -> Result<Head, Error> {
     let noted = match depth {
         Depth::Books => None,
@@ -143,8 +143,9 @@ fn walk(
         let mut records = Vec::with_capacity(chunk.rows.len());
         let bytes = Bytes::from(chunk.bytes);
         let mut take = |row: &Row| {
-            let record = bytes.slice(row.record.clone());
-            records.push(walk.step(row.link, || decode(&record, depth))?);
+            let stored = bytes.slice(row.record.clone());
+            let record = walk.step(row.link, || decode(&stored, depth))?;
+            records.push((record, stored));
             Ok(())
         };
         let taken: Result<(), Error> = chunk.rows.iter().try_for_each(&mut take);
