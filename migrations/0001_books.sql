@@ -12,7 +12,9 @@ CREATE TABLE bank_head (
     -- Its time, or a later one that a reader was told; microseconds since the Unix epoch.
     time_us BIGINT NOT NULL,
     -- The hash that the next record will bear.
-    hash BYTEA NOT NULL
+    hash BYTEA NOT NULL,
+    -- Whether records are still being brought in from elsewhere; until then nobody serves them.
+    importing BOOLEAN NOT NULL DEFAULT FALSE
 );
 
 -- Every request that was decided, and what came of it.

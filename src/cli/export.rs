@@ -13,7 +13,7 @@ use super::import::form_of;
 use super::output::tell;
 use super::remote::Remote;
 use super::tables::{time, transaction_type};
-use super::{Failure, json};
+use super::{Failure, json, records};
 use crate::config::{Call, Export, FileForm, Form};
 use crate::grpc::proto::{ListTransactionsRequest, Transaction};
 use crate::grpc::{linked_transaction, refused};
@@ -40,6 +40,9 @@ const COLUMNS: [&str; 13] = [
 const PAGE: i32 = 1000;
 
 pub(super) async fn export(Call { what, how }: Call<Export>) -> Result<(), Failure> {
+    if let Some(to) = &what.records {
+        return records::export(to, what.data.as_deref(), &what.database, how.output).await;
+    }
     let form = what.format.or_else(|| what.file.as_deref().and_then(form_of));
     let form = match (form, &what.file) {
         (Some(form), _) => form,

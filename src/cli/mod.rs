@@ -18,6 +18,7 @@ mod movements;
 mod output;
 mod paging;
 mod reads;
+mod records;
 mod remote;
 mod serve;
 mod tables;

@@ -55,7 +55,7 @@ impl Books {
     }
 }
 
-fn wrong(books: &dyn Display, error: &dyn Display) -> Failure {
+pub(super) fn wrong(books: &dyn Display, error: &dyn Display) -> Failure {
     Failure::Failed(format!("{books}: {error}"))
 }
 
@@ -110,14 +110,14 @@ pub(super) async fn migrate(what: &Migrate) -> Result<(), Failure> {
 }
 
 /// Tells on standard error how far a walk along so many records is.
-fn progress_of(all: Sequence) -> Result<ProgressBar, Failure> {
+pub(super) fn progress_of(all: Sequence) -> Result<ProgressBar, Failure> {
     let style = "{bar:30} {percent:>3} %  {human_pos} records  {elapsed} (left: {eta})";
     let style = ProgressStyle::with_template(style);
     let style = style.map_err(|error| Failure::Failed(error.to_string()))?;
     Ok(ProgressBar::new(all.number()).with_style(style))
 }
 
-fn show(progress: &ProgressBar, sequence: Sequence) {
+pub(super) fn show(progress: &ProgressBar, sequence: Sequence) {
     if sequence.number().is_multiple_of(STEP) {
         progress.set_position(sequence.number());
     }
@@ -143,7 +143,7 @@ pub(super) fn check_file(
 }
 
 /// Looks into every record and every table: the newest record, and how many transactions there are.
-pub(super) async fn check_database(
+async fn check_database(
     archive: &DatabaseArchive,
     engine: &EngineSettings,
     noted: Option<Head>,

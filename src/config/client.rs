@@ -12,6 +12,7 @@ use prost_types::Timestamp;
 use rust_decimal::Decimal;
 use tonic::transport::Uri;
 
+use super::DatabaseSettings;
 use super::Secret;
 use super::client_tls::{ClientTls, Secured};
 use crate::ledger::Currency;
@@ -581,8 +582,8 @@ pub struct TrialBalance {
 #[derive(Debug, Args)]
 pub struct Import {
     /// The file, .csv or .ndjson; - reads standard input
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    #[arg(value_name = "FILE", required_unless_present = "records")]
+    pub file: Option<PathBuf>,
 
     /// The form of the file [default: by the ending of its name]
     #[arg(long, value_name = "FORM")]
@@ -596,6 +597,23 @@ pub struct Import {
     /// All lines or none; the file has 8192 lines at the most
     #[arg(long)]
     pub atomic: bool,
+
+    /// Bring whole books from a file of the bank into a new file (--data) or into an empty database,
+    /// instead of calling a bank
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["file", "format", "import_id", "atomic"]
+    )]
+    pub records: Option<PathBuf>,
+
+    /// The file to make of --records; nothing of that name may be there
+    #[arg(long, value_name = "FILE", requires = "records", conflicts_with = "file")]
+    pub data: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub database: DatabaseSettings,
 }
 
 /// `bank export`
@@ -624,6 +642,18 @@ pub struct Export {
     /// Only transactions before this time
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub to: Option<Timestamp>,
+
+    /// Write whole books, every record and their chain, to a file of the bank: from --data, or from a database
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["file", "format", "account", "from", "to"]
+    )]
+    pub records: Option<PathBuf>,
+
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its fields say it")]
+    pub database: DatabaseSettings,
 }
 
 /// The form of a file of transactions.

@@ -32,6 +32,9 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Under which heading help lists them.
+const HEADING: &str = "Database";
+
 /// The books over an SQL engine.
 #[derive(Debug, Args)]
 #[allow(clippy::struct_field_names, reason = "they are the names of the flags")]
@@ -41,6 +44,7 @@ pub struct DatabaseSettings {
     /// processes sees it; a file or the environment keeps the password to itself
     #[arg(
         long,
+        help_heading = HEADING,
         env = "BANK_DATABASE_URL",
         value_name = "URL",
         hide_env_values = true,
@@ -49,16 +53,17 @@ pub struct DatabaseSettings {
     database_url: Option<Secret>,
 
     /// The file with that URL
-    #[arg(long, env = "BANK_DATABASE_URL_FILE", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, help_heading = HEADING, env = "BANK_DATABASE_URL_FILE", value_name = "FILE", hide_env_values = true)]
     database_url_file: Option<PathBuf>,
 
     /// The certificates that vouch for the database, PEM [default: those of the system]
-    #[arg(long, env = "BANK_DATABASE_CA", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, help_heading = HEADING, env = "BANK_DATABASE_CA", value_name = "FILE", hide_env_values = true)]
     database_ca: Option<PathBuf>,
 
-    /// How many connections reads may use; two more write
+    /// How many connections reads may use; three more write, and look after the database
     #[arg(
         long,
+        help_heading = HEADING,
         env = "BANK_DATABASE_CONNECTIONS",
         value_name = "COUNT",
         default_value = "8",
@@ -70,6 +75,7 @@ pub struct DatabaseSettings {
     /// How long a transaction or a read may take in the database
     #[arg(
         long,
+        help_heading = HEADING,
         env = "BANK_DATABASE_TIMEOUT",
         value_name = "DURATION",
         default_value = "5s",
@@ -79,7 +85,7 @@ pub struct DatabaseSettings {
     database_timeout: Duration,
 
     /// Use no named prepared statements: for PgBouncer before 1.21 in transaction mode
-    #[arg(long, env = "BANK_DATABASE_UNPREPARED", hide_env_values = true)]
+    #[arg(long, help_heading = HEADING, env = "BANK_DATABASE_UNPREPARED", hide_env_values = true)]
     database_unprepared: bool,
 }
 

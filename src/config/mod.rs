@@ -75,7 +75,12 @@ is an object with the same names, and strings for values. Empty is as good as le
 
 Lines are executed in order, each on its own; those that are malformed or refused are named by their
 numbers, and the others go in. After an interruption run the same command again: what had gone in is
-recognised and not done twice. So it is with a file in which some lines were corrected.";
+recognised and not done twice. So it is with a file in which some lines were corrected.
+
+With --records the file is one of the bank: that of 'bank serve --data', or one that 'bank export --records'
+has made. All its records go as they are into a new file (--data) or into an empty database, for which
+'bank migrate' has made the tables, and in the end everything is checked. After an interruption run the same
+command again; no bank serves a database before all is there.";
 
 const BENCH_HELP: &str = "\
 Accounts are named bench-0000000 and so on and hold BENCH/0, an asset of their own; what is posted between
@@ -136,10 +141,10 @@ pub enum Command {
     Watch(Call<Watch>),
     /// Add up all accounts: the difference is 0, or the books are broken
     TrialBalance(Call<TrialBalance>),
-    /// Execute the operations of a file; safe to run again
+    /// Execute the operations of a file, or bring in whole books; safe to run again
     #[command(after_long_help = IMPORT_HELP)]
     Import(Call<Import>),
-    /// Write all transactions to a file, the oldest first
+    /// Write all transactions to a file, the oldest first, or whole books
     Export(Call<Export>),
     /// Check every record of a file or a database, and work out the books from nothing
     Verify(Verify),

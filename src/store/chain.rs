@@ -89,6 +89,11 @@ impl Walk {
         Self { noted, last: Sequence::default(), hash: ChainHash::before_all(ledger_id) }
     }
 
+    /// A walk that goes on after a record.
+    pub(super) fn after(head: Head) -> Self {
+        Self { noted: None, last: head.sequence, hash: head.hash }
+    }
+
     /// Where it is.
     pub(super) fn head(&self) -> Head {
         Head { sequence: self.last, hash: self.hash }

@@ -29,7 +29,10 @@ use crate::ledger::{
 pub use bounds::{Bound, Bounds};
 pub use journal::Journal;
 pub use memory::MemoryStore;
-pub use postgres::{DatabaseArchive, EngineSettings, PostgresStore, SchemaError, Wrong, migrate};
+pub use postgres::{
+    DatabaseArchive, EngineSettings, Import, ImportError, PostgresStore, SchemaError, Wrong,
+    migrate,
+};
 pub use stats::{Figures, Writing};
 
 /// Why a store can't answer. Its text is for the log; clients see only the status that it maps to.

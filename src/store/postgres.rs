@@ -11,6 +11,7 @@ mod compare;
 mod engine;
 mod figures;
 mod group;
+mod import;
 mod keeper;
 mod numbers;
 mod reads;
@@ -36,6 +37,7 @@ use crate::ledger::{
 
 pub use self::archive::{DatabaseArchive, Wrong};
 pub use self::engine::EngineSettings;
+pub use self::import::{Import, ImportError};
 pub use self::schema::SchemaError;
 
 use super::{
@@ -177,8 +179,7 @@ impl<C: Clock> Store for PostgresStore<C> {
     }
 
     async fn figures(&self) -> Result<Figures, Error> {
-        self.check_reachable()?;
-        self.read_figures().await.map_err(into_error)
+        self.read(self.read_figures()).await
     }
 
     fn writing(&self) -> Option<Arc<Writing>> {

@@ -9,6 +9,9 @@
 //! binary; `metrics` and `traces` look at it as its operators do; `command_line` uses it as people do; `house` keeps the floors apart.
 //! tells lies about what happened; `wire` and `errors` look at what a client sees; `connections` go past the
 //! limits of the transport, and `tls` is about who trusts whom; `process` starts the
+//! moments and damages their files; `postgres` and `database_faults` do so with a database and between several
+//! banks, and `database_checks` alters one; `moving` carries books from one to the other; `audit` tells lies
+//! about what happened; `wire` and `errors` look at what a client sees; `process` starts the
 //! binary; `command_line` uses it as people do; `house` keeps the floors apart.
 
 mod audit;
@@ -28,6 +31,7 @@ mod durability;
 mod errors;
 mod house;
 mod metrics;
+mod moving;
 mod pages;
 mod postgres;
 mod process;

@@ -19,15 +19,20 @@ use self::line::Identities;
 use self::report::Report;
 use self::source::Lines;
 use super::Failure;
+use super::records;
 use super::remote::Remote;
 use crate::config::{Call, FileForm, Import};
 
 pub(super) async fn import(Call { what, how }: Call<Import>) -> Result<(), Failure> {
-    let from_stdin = what.file == Path::new("-");
-    let form = what.format.or_else(|| form_of(&what.file)).ok_or_else(|| {
+    if let Some(from) = &what.records {
+        return records::import(from, what.data.as_deref(), &what.database, how.output).await;
+    }
+    let file = what.file.unwrap_or_default();
+    let from_stdin = file == Path::new("-");
+    let form = what.format.or_else(|| form_of(&file)).ok_or_else(|| {
         Failure::Misused("--format must say csv or ndjson: the file's name does not".to_owned())
     })?;
-    let name = what.file.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
     let import_id = match what.import_id {
         Some(id) => id,
         None if from_stdin => {
@@ -38,10 +43,10 @@ pub(super) async fn import(Call { what, how }: Call<Import>) -> Result<(), Failu
         None => name.unwrap_or_default(),
     };
 
-    let (input, progress) = if from_stdin { stdin() } else { open(&what.file)? };
+    let (input, progress) = if from_stdin { stdin() } else { open(&file)? };
     let lines = Lines::read(form, input, Identities::new(&import_id))?;
     let bank = Remote::new(&how)?;
-    let mut report = Report::new(&what.file, &import_id, how.output, progress);
+    let mut report = Report::new(&file, &import_id, how.output, progress);
     let done = if what.atomic {
         atomic::execute(&bank, lines, &mut report).await
     } else {

@@ -5,6 +5,8 @@
 //! tables and the head are read from one snapshot. **Invariant:** what is told of the books is true of one
 //! moment, at which they had the head that is told.
 
+use std::sync::Arc;
+
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
@@ -63,7 +65,7 @@ impl From<Failure> for Wrong {
 
 /// Books in a database.
 pub struct DatabaseArchive {
-    engine: Engine,
+    engine: Arc<Engine>,
     ledger_id: LedgerId,
 }
 
@@ -76,7 +78,11 @@ impl DatabaseArchive {
     pub async fn open(settings: &EngineSettings) -> Result<Self, SchemaError> {
         let engine = Engine::new(settings).map_err(SchemaError::Refused)?;
         let ledger_id = Box::pin(schema::open(&engine)).await?;
-        Ok(Self { engine, ledger_id })
+        Ok(Self::over(Arc::new(engine), ledger_id))
+    }
+
+    pub(super) fn over(engine: Arc<Engine>, ledger_id: LedgerId) -> Self {
+        Self { engine, ledger_id }
     }
 
     /// The ledger whose books they are.
@@ -126,6 +132,27 @@ impl DatabaseArchive {
         session.batch("ROLLBACK").await?;
         session.give_back();
         Ok((head, transactions))
+    }
+
+    /// Goes along all records and their chain, each with its stored form: where they end.
+    ///
+    /// # Errors
+    ///
+    /// The error of `each`, or [`Wrong`] with the first record that is.
+    pub async fn scan(
+        &self,
+        mut each: impl FnMut(Sequence, &[u8]) -> Result<(), Wrong>,
+    ) -> Result<Head, Wrong> {
+        let mut walk = Walk::new(self.ledger_id, None);
+        let mut take = |row: &Row, record: Record| each(record.sequence, column(row, "record")?);
+        let session = self.engine.reader().await?;
+        self.read_on(&session, &mut walk, &mut take).await?;
+        self.begin_snapshot(&session).await?;
+        self.read_on(&session, &mut walk, &mut take).await?;
+        let head = self.end(&session, &walk).await?;
+        session.batch("ROLLBACK").await?;
+        session.give_back();
+        Ok(head)
     }
 
     /// Goes along the records that come after where a walk is.

@@ -15,12 +15,11 @@ use tokio_postgres::types::Type;
 
 use super::engine::{Engine, Sql, Trouble, within};
 use super::rows::{self, Failure, column};
-use super::sheet::{self, Sheet, Stopped};
+use super::sheet::{self, Sheet, Stopped, Whose};
 use super::wanted::Wanted;
 use super::write::write;
 use crate::clock::Clock;
 use crate::ledger::{LedgerId, Request, Sequence, Time};
-use crate::store::chain::ChainHash;
 use crate::store::{BatchRefused, EachAnswer, Error, Executed, Writing};
 
 /// How many requests one transaction takes, at the most, unless a single batch has more.
@@ -241,7 +240,8 @@ impl<C: Clock> Groups<C> {
         let session = self.engine.writer().await?;
         let now = self.clock.now();
         let limit = self.engine.timeout.as_millis();
-        let mut sheet = Sheet::load(&session, self.ledger_id, &wanted, now, limit).await?;
+        let whose = Whose { ledger_id: self.ledger_id, importing: false };
+        let mut sheet = Sheet::load(&session, whose, &wanted, now, limit).await?;
         let answers = decide(&mut sheet, &Stopped(now), works)?;
         let end = sheet.papers.new.last().map(|new| (new.record.sequence, sheet.mark));
         let began = Instant::now();
@@ -325,7 +325,7 @@ pub(super) fn into_error(failure: Failure) -> Error {
 /// Moves the ledger's time on, so that nobody decides at an earlier one any more.
 pub(super) async fn move_time(engine: &Engine, now: Time) -> Result<(), Failure> {
     const MOVE: Sql = Sql {
-        text: "UPDATE bank_head SET time_us = GREATEST(time_us, $1) WHERE one = 1",
+        text: "UPDATE bank_head SET time_us = GREATEST(time_us, $1) WHERE one = 1 AND NOT importing",
         types: &[Type::INT8],
     };
     let work = async {
@@ -351,13 +351,15 @@ impl std::fmt::Display for Failure {
 pub(super) async fn sweep(engine: &Engine) -> Result<usize, Failure> {
     const ANY: Sql = Sql {
         text: "SELECT o.placed FROM bank_head AS h JOIN bank_holds AS o \
-               ON o.state = 1 AND o.expire_us <= h.time_us WHERE h.one = 1 LIMIT 1",
+               ON o.state = 1 AND o.expire_us <= h.time_us \
+               WHERE h.one = 1 AND NOT h.importing LIMIT 1",
         types: &[],
     };
     const SWEEP: Sql = Sql {
         text: "UPDATE bank_holds SET state = $1 WHERE placed IN ( \
                    SELECT o.placed FROM bank_head AS h JOIN bank_holds AS o \
-                   ON o.state = 1 AND o.expire_us <= h.time_us WHERE h.one = 1 \
+                   ON o.state = 1 AND o.expire_us <= h.time_us \
+                   WHERE h.one = 1 AND NOT h.importing \
                    ORDER BY o.expire_us LIMIT 500) \
                RETURNING debit, amount",
         types: &[Type::INT2],

@@ -90,13 +90,13 @@ pub(super) async fn watch_pulse(
 /// The engine's time, if it answers as it should.
 async fn feel_pulse(engine: &Engine, ledger_id: LedgerId) -> Result<Time, Failure> {
     const ALIVE: Sql = Sql {
-        text: "SELECT ledger_id, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us \
-               FROM bank_head WHERE one = 1",
+        text: "SELECT ledger_id, importing, \
+                   (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us FROM bank_head WHERE one = 1",
         types: &[],
     };
     let rows = engine.pulse(&ALIVE, PULSE_TIMEOUT).await?;
     let head = rows.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
-    rows::check_ledger(head, ledger_id)?;
+    rows::check_ledger(head, ledger_id, false)?;
     rows::time(head, "now_us")
 }
 

@@ -83,13 +83,18 @@ pub(super) fn hold(row: &Row) -> Result<Hold, Failure> {
     codec::decode_hold(column(row, "hold")?).map_err(|error| damaged(number, error))
 }
 
-/// Whether the head row, with its column `ledger_id`, is that of a ledger. Tables may be filled from another
-/// one's records or backup while banks run.
-pub(super) fn check_ledger(head: &Row, ledger_id: LedgerId) -> Result<(), Failure> {
-    if column::<i64>(head, "ledger_id")? == ledger_id.number().cast_signed() {
+/// Whether the head row, by its columns `ledger_id` and `importing`, is that of a ledger, and is being filled
+/// or not. Tables may be filled with another one's records while banks run.
+pub(super) fn check_ledger(
+    head: &Row,
+    ledger_id: LedgerId,
+    importing: bool,
+) -> Result<(), Failure> {
+    let found = (column::<i64>(head, "ledger_id")?, column::<bool>(head, "importing")?);
+    if found == (ledger_id.number().cast_signed(), importing) {
         return Ok(());
     }
-    let cause = "the database keeps another ledger now: start the bank again";
+    let cause = "the database keeps, or is given, other books now: start the bank again";
     Err(Trouble::Broken(cause.to_owned()).into())
 }
 

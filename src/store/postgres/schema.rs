@@ -33,6 +33,9 @@ pub enum SchemaError {
         /// This bank's.
         known: i32,
     },
+    /// Records are being brought in, or were, and not to the end.
+    #[error("the import into these books was not finished: run it again")]
+    Importing,
     /// The engine says no.
     #[error("{0}")]
     Refused(String),
@@ -58,15 +61,19 @@ fn newest() -> i32 {
 
 /// The ledger whose books these are, if the tables are those that this bank works with.
 pub(super) async fn open(engine: &Engine) -> Result<LedgerId, SchemaError> {
-    const LEDGER: Sql = Sql { text: "SELECT ledger_id FROM bank_head WHERE one = 1", types: &[] };
+    const LEDGER: Sql =
+        Sql { text: "SELECT ledger_id, importing FROM bank_head WHERE one = 1", types: &[] };
     check(engine).await?;
     let rows = engine.read(async |session| session.one(&LEDGER, &[]).await).await?;
     let row = rows.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
-    Ok(LedgerId::new(row.get::<_, i64>(0).cast_unsigned()))
+    if row.get("importing") {
+        return Err(SchemaError::Importing);
+    }
+    Ok(LedgerId::new(row.get::<_, i64>("ledger_id").cast_unsigned()))
 }
 
 /// Whether the tables are those that this bank works with.
-async fn check(engine: &Engine) -> Result<(), SchemaError> {
+pub(super) async fn check(engine: &Engine) -> Result<(), SchemaError> {
     let found = engine
         .read(async |session| {
             const THERE: Sql = Sql {

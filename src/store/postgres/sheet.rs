@@ -27,7 +27,8 @@ const HORIZON_MICROS: i64 = 1_000_000;
 
 /// Locks the head row, and says where it stands.
 pub(super) const HEAD: Sql = Sql {
-    text: "SELECT ledger_id, sequence, time_us, hash FROM bank_head WHERE one = 1 FOR UPDATE",
+    text: "SELECT ledger_id, importing, sequence, time_us, hash FROM bank_head WHERE one = 1 \
+           FOR UPDATE",
     types: &[],
 };
 /// Whether holds have expired since the head row's time: nobody may decide at an earlier time than that
@@ -88,6 +89,14 @@ impl Clock for Stopped {
     fn now(&self) -> Time {
         self.0
     }
+}
+
+/// Whose books are worked on.
+#[derive(Clone, Copy)]
+pub(super) struct Whose {
+    pub(super) ledger_id: LedgerId,
+    /// Whether they are still being brought in.
+    pub(super) importing: bool,
 }
 
 /// A part of the books.
@@ -177,7 +186,7 @@ impl Sheet {
     /// transaction ends, so what is decided now is decided after everything before.
     pub(super) async fn load(
         session: &Session,
-        ledger_id: LedgerId,
+        Whose { ledger_id, importing }: Whose,
         wanted: &Wanted,
         now: Time,
         limit_ms: u128,
@@ -218,7 +227,7 @@ impl Sheet {
         let head = next();
         let head =
             head.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
-        rows::check_ledger(head, ledger_id)?;
+        rows::check_ledger(head, ledger_id, importing)?;
         let hash = ChainHash::read(column(head, "hash")?)
             .ok_or_else(|| Trouble::Broken("the head row's hash is none".to_owned()))?;
         let last_time = rows::time(head, "time_us")?;
