@@ -85,6 +85,7 @@ impl Lines {
     pub(in crate::grpc) fn note_failed_batch(&mut self, error: &Error) {
         match error {
             Error::Operation { index, .. }
+            | Error::InvalidOperation { index, .. }
             | Error::DeniedOperation { index, .. }
             | Error::HiddenOperation { index, .. } => {
                 for line in &mut self.lines {

@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
-use tonic::transport::server::TcpConnectInfo;
 
 use crate::auth::{Authentication, Caller, Rates, Spender, Unidentified};
 
@@ -50,20 +49,17 @@ impl Access {
     /// Takes down what a request says of its caller; nothing is decided yet.
     pub(super) fn attempt<B>(self, request: &Request<B>) -> Attempt {
         let extensions = request.extensions();
-        let peer = extensions.get::<Peer>().cloned().unwrap_or_else(|| Peer {
-            address: extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
-            names: Vec::new(),
-        });
+        let peer = extensions.get::<Peer>();
         let credentials = self.authentication.as_ref().map(|authentication| Credentials {
             authentication: authentication.clone(),
             bearer: bearer(request.headers()),
-            names: peer.names,
+            names: peer.map_or_else(Vec::new, |peer| peer.names.clone()),
         });
         let row = roles::needed(request.uri().path());
         Attempt {
             access: self,
             credentials,
-            peer: peer.address,
+            peer: peer.and_then(|peer| peer.address),
             row,
             path: row.map_or_else(|| request.uri().path().to_owned(), |_| String::new()),
         }

@@ -41,7 +41,7 @@ pub(in crate::grpc) struct Permit {
 
 impl Permit {
     /// The permit to do everything, of nobody.
-    pub(super) fn everything() -> Self {
+    pub(in crate::grpc) fn everything() -> Self {
         Self {
             caller: None,
             credentials: None,
