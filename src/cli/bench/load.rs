@@ -4,6 +4,8 @@
 //! Each thread is one runtime of its own, so that callers share what they share without locks.
 
 use std::cell::{Cell, RefCell};
+use std::future::pending;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -93,7 +95,7 @@ fn share(number: u32, place: u32, of: u32) -> u32 {
 enum Told {
     /// All its connections stand.
     Connected,
-    /// There is no connection, and why.
+    /// It can't go on, and why.
     Failed(String),
     /// What was noted since it told last.
     Noted(Tally),
@@ -112,26 +114,30 @@ pub(super) async fn run(job: &Job, mut look: impl FnMut(&Tally)) -> Result<Tally
         thread::spawn(move || work(number, job, started, tell));
     }
     drop(tell);
-    wait_for_connections(job, &mut told).await?;
+    wait_for_connections(&mut told, job.used_threads()).await?;
     let window = job.window(Instant::now());
     begin.send_replace(Some(window));
     let mut all = Tally::new(window);
     while let Some(news) = told.recv().await {
-        if let Told::Noted(tally) = news {
-            look(&tally);
-            all.add(&tally);
+        match news {
+            Told::Connected => {}
+            Told::Failed(why) => return Err(Failure::Failed(why)),
+            Told::Noted(tally) => {
+                look(&tally);
+                all.add(&tally);
+            }
         }
     }
     Ok(all)
 }
 
 async fn wait_for_connections(
-    job: &Job,
     told: &mut UnboundedReceiver<Told>,
+    threads: u32,
 ) -> Result<(), Failure> {
-    for _ in 0..job.used_threads() {
+    for _ in 0..threads {
         if let Some(Told::Failed(why)) = told.recv().await {
-            return Err(Failure::Failed(format!("{} can't be reached: {why}", job.endpoint)));
+            return Err(Failure::Failed(why));
         }
     }
     Ok(())
@@ -161,6 +167,7 @@ fn work(
             match http2::connect(&job.endpoint).await {
                 Ok(line) => lines.push(line),
                 Err(why) => {
+                    let why = format!("{} can't be reached: {why}", job.endpoint);
                     let _ = tell.send(Told::Failed(why));
                     return;
                 }
@@ -202,10 +209,14 @@ async fn serve(
         requests: requests.map(|(kind, _)| (*kind, http2::request(&job.endpoint, *kind))).collect(),
         on_their_way: Cell::new(0),
     });
-    if schedule.is_some() {
-        let shared = shared.clone();
-        spawn_local(async move { shared.pace.ring(Alarm::new()).await });
-    }
+    let ringing = async {
+        match schedule.map(|_| Alarm::new()) {
+            None => pending().await,
+            Some(Ok(alarm)) => shared.pace.ring(&alarm).await,
+            Some(Err(error)) => error,
+        }
+    };
+    let mut ringing = pin!(ringing);
     let callers = share(job.in_flight, number, threads);
     let count = u32::try_from(lines.len()).unwrap_or(u32::MAX);
     let mut talking = JoinSet::new();
@@ -217,6 +228,10 @@ async fn serve(
     let mut over_since = None;
     loop {
         tokio::select! {
+            error = &mut ringing => {
+                let _ = tell.send(Told::Failed(format!("the clock fails: {error}")));
+                return;
+            }
             ended = talking.join_next() => if ended.is_none() { break },
             _ = ticks.tick() => {
                 if shared.pace.is_over() {

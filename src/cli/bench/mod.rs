@@ -77,10 +77,10 @@ async fn load(
     let style = ProgressStyle::with_template("{elapsed:>4}  {msg}");
     bar.set_style(style.map_err(|error| Failure::Failed(error.to_string()))?);
     // It waits for a bank that isn't ready yet.
-    totals(&remote).await?;
+    let found = totals(&remote).await?;
 
     let job = job(what, endpoint, stop);
-    prepare(what, &job, own.is_some(), &bar).await?;
+    prepare(what, &job, found.as_ref(), own.is_some(), &bar).await?;
     let before = totals(&remote).await?;
     let mut server = own.map(|own| Watched::new(own.process()));
     let mut generator = Watched::new(std::process::id());
@@ -148,7 +148,13 @@ fn job(what: &Bench, endpoint: &Uri, stop: &Arc<AtomicBool>) -> Job {
 }
 
 /// Opens the accounts and posts the transfers that shall be there before.
-async fn prepare(what: &Bench, job: &Job, is_own: bool, bar: &ProgressBar) -> Result<(), Failure> {
+async fn prepare(
+    what: &Bench,
+    job: &Job,
+    found: Option<&CurrencyTotals>,
+    is_own: bool,
+    bar: &ProgressBar,
+) -> Result<(), Failure> {
     let closed = |kind, in_flight, count: u32| Job {
         what: job.what.with_mix(vec![(kind, 1)]),
         connections: 8,
@@ -158,10 +164,11 @@ async fn prepare(what: &Bench, job: &Job, is_own: bool, bar: &ProgressBar) -> Re
         until: Until::Count(count.into()),
         ..job.clone()
     };
-    let mut opening = closed(Kind::CreateAccount, PREPARING.0, what.accounts);
-    // Accounts are opened one after the other; the order of those that are missing makes no difference.
-    opening.what.with_request_ids = false;
-    do_all(&opening, "opening accounts", bar).await?;
+    // They are always opened in the same order, so those of an earlier load are the first ones.
+    if found.is_none_or(|totals| totals.account_count < what.accounts.into()) {
+        let opening = closed(Kind::CreateAccount, PREPARING.0, what.accounts);
+        do_all(&opening, "opening accounts", bar).await?;
+    }
 
     let reads_statements = job.what.mix.iter().any(|(kind, _)| *kind == Kind::Statement);
     let default = if is_own && reads_statements { what.accounts * ENTRIES / 2 } else { 0 };

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -128,16 +129,16 @@ impl Pace {
         Some(due)
     }
 
-    /// Wakes callers when their calls are due, for as long as it is polled.
-    pub(super) async fn ring(&self, mut alarm: Alarm) {
+    /// Wakes callers when their calls are due, for as long as it is polled and the clock goes.
+    pub(super) async fn ring(&self, alarm: &Alarm) -> io::Error {
         loop {
             let next = self.waiting.borrow().front().map(|(due, _)| *due);
             match next {
                 None => self.has_waiting.notified().await,
-                Some(due) => {
-                    alarm.at(due).await;
-                    self.ring_all_before(Instant::now());
-                }
+                Some(due) => match alarm.at(due).await {
+                    Ok(()) => self.ring_all_before(Instant::now()),
+                    Err(error) => return error,
+                },
             }
         }
     }
