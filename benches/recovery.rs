@@ -17,10 +17,6 @@ use bank::ledger::{
 };
 use bank::store::journal::SqliteJournal;
 use bank::store::{MemoryStore, Store};
-use tonic::transport::Endpoint;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 use uuid::Uuid;
 
 use support::Bank;
@@ -117,14 +113,6 @@ async fn fill(path: &Path, transfers: usize) {
 async fn start(path: &Path) -> (Duration, u64) {
     let began = Instant::now();
     let bank = Bank::start(&["--data", path.to_str().expect("its name is UTF-8")]);
-    let endpoint = Endpoint::from_shared(bank.endpoint.clone()).expect("it is a URL");
-    let mut health = HealthClient::new(endpoint.connect().await.expect("it listens"));
-    let mut states =
-        health.watch(HealthCheckRequest::default()).await.expect("it tells").into_inner();
-    while let Some(state) = states.message().await.expect("it goes on") {
-        if state.status() == ServingStatus::Serving {
-            break;
-        }
-    }
+    bank.wait_until_ready().await;
     (began.elapsed(), bank.resident_bytes())
 }

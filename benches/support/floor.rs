@@ -1,5 +1,9 @@
-//! The floor: stock tonic with an empty handler for the same proto, as its README has it. Nothing that
-//! answers over tonic's defaults does less.
+//! The floor: stock tonic with empty handlers for the same proto, as its README has it: tokio's default
+//! runtime, the system's allocator, no layers. Nothing that answers over tonic's defaults does less.
+//!
+//! It says yes to every call and knows nothing, so `bank bench` can load it as it loads a bank.
+
+use std::net::SocketAddr;
 
 use bank::grpc::proto;
 use bank::grpc::proto::bank_service_server::{BankService, BankServiceServer};
@@ -9,184 +13,77 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
-struct Floor;
+pub(crate) struct Floor;
 
-/// Serves on a free port, which is printed, until the process is ended.
-pub(crate) async fn serve() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    eprintln!("listening address={}", listener.local_addr().expect("it is bound"));
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Server::builder()
-        .add_service(BankServiceServer::new(Floor))
-        .serve_with_incoming(incoming)
-        .await
-        .expect("it serves");
+/// Serves until the process is ended; where, it says on standard error.
+pub(crate) fn serve(address: SocketAddr) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let listener = TcpListener::bind(address).await.expect("the port is free");
+        eprintln!("listening address={}", listener.local_addr().expect("it is bound"));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        Server::builder()
+            .add_service(BankServiceServer::new(Floor))
+            .serve_with_incoming(incoming)
+            .await
+            .expect("it serves");
+    });
 }
 
-#[tonic::async_trait]
-impl BankService for Floor {
-    async fn create_account(
-        &self,
-        _: Request<proto::CreateAccountRequest>,
-    ) -> Result<Response<proto::CreateAccountResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
+macro_rules! empty_handlers {
+    ($($method:ident($request:ident) -> $response:ident,)*) => {
+        #[tonic::async_trait]
+        impl BankService for Floor {
+            $(
+                async fn $method(
+                    &self,
+                    _: Request<proto::$request>,
+                ) -> Result<Response<proto::$response>, Status> {
+                    Ok(Response::new(proto::$response::default()))
+                }
+            )*
 
-    async fn get_account(
-        &self,
-        _: Request<proto::GetAccountRequest>,
-    ) -> Result<Response<proto::GetAccountResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
+            type ExecuteStreamStream = Pending<Result<proto::ExecuteStreamResponse, Status>>;
 
-    async fn list_accounts(
-        &self,
-        _: Request<proto::ListAccountsRequest>,
-    ) -> Result<Response<proto::ListAccountsResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
+            async fn execute_stream(
+                &self,
+                _: Request<Streaming<proto::ExecuteStreamRequest>>,
+            ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
+                Err(Status::unimplemented("the floor has no streams"))
+            }
 
-    async fn update_account(
-        &self,
-        _: Request<proto::UpdateAccountRequest>,
-    ) -> Result<Response<proto::UpdateAccountResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
+            type WatchTransactionsStream = Pending<Result<proto::WatchTransactionsResponse, Status>>;
 
-    async fn freeze_account(
-        &self,
-        _: Request<proto::FreezeAccountRequest>,
-    ) -> Result<Response<proto::FreezeAccountResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
+            async fn watch_transactions(
+                &self,
+                _: Request<proto::WatchTransactionsRequest>,
+            ) -> Result<Response<Self::WatchTransactionsStream>, Status> {
+                Err(Status::unimplemented("the floor has no streams"))
+            }
+        }
+    };
+}
 
-    async fn unfreeze_account(
-        &self,
-        _: Request<proto::UnfreezeAccountRequest>,
-    ) -> Result<Response<proto::UnfreezeAccountResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn close_account(
-        &self,
-        _: Request<proto::CloseAccountRequest>,
-    ) -> Result<Response<proto::CloseAccountResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn deposit(
-        &self,
-        _: Request<proto::DepositRequest>,
-    ) -> Result<Response<proto::DepositResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn withdraw(
-        &self,
-        _: Request<proto::WithdrawRequest>,
-    ) -> Result<Response<proto::WithdrawResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn transfer(
-        &self,
-        _: Request<proto::TransferRequest>,
-    ) -> Result<Response<proto::TransferResponse>, Status> {
-        Ok(Response::new(proto::TransferResponse::default()))
-    }
-
-    async fn get_balance(
-        &self,
-        _: Request<proto::GetBalanceRequest>,
-    ) -> Result<Response<proto::GetBalanceResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn list_transactions(
-        &self,
-        _: Request<proto::ListTransactionsRequest>,
-    ) -> Result<Response<proto::ListTransactionsResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn get_transaction(
-        &self,
-        _: Request<proto::GetTransactionRequest>,
-    ) -> Result<Response<proto::GetTransactionResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn reverse_transaction(
-        &self,
-        _: Request<proto::ReverseTransactionRequest>,
-    ) -> Result<Response<proto::ReverseTransactionResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn place_hold(
-        &self,
-        _: Request<proto::PlaceHoldRequest>,
-    ) -> Result<Response<proto::PlaceHoldResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn capture_hold(
-        &self,
-        _: Request<proto::CaptureHoldRequest>,
-    ) -> Result<Response<proto::CaptureHoldResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn release_hold(
-        &self,
-        _: Request<proto::ReleaseHoldRequest>,
-    ) -> Result<Response<proto::ReleaseHoldResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn get_hold(
-        &self,
-        _: Request<proto::GetHoldRequest>,
-    ) -> Result<Response<proto::GetHoldResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn list_holds(
-        &self,
-        _: Request<proto::ListHoldsRequest>,
-    ) -> Result<Response<proto::ListHoldsResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn execute_batch(
-        &self,
-        _: Request<proto::ExecuteBatchRequest>,
-    ) -> Result<Response<proto::ExecuteBatchResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    type ExecuteStreamStream = Pending<Result<proto::ExecuteStreamResponse, Status>>;
-
-    async fn execute_stream(
-        &self,
-        _: Request<Streaming<proto::ExecuteStreamRequest>>,
-    ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    type WatchTransactionsStream = Pending<Result<proto::WatchTransactionsResponse, Status>>;
-
-    async fn watch_transactions(
-        &self,
-        _: Request<proto::WatchTransactionsRequest>,
-    ) -> Result<Response<Self::WatchTransactionsStream>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
-
-    async fn get_trial_balance(
-        &self,
-        _: Request<proto::GetTrialBalanceRequest>,
-    ) -> Result<Response<proto::GetTrialBalanceResponse>, Status> {
-        Err(Status::unimplemented("the floor has transfers alone"))
-    }
+empty_handlers! {
+    create_account(CreateAccountRequest) -> CreateAccountResponse,
+    get_account(GetAccountRequest) -> GetAccountResponse,
+    list_accounts(ListAccountsRequest) -> ListAccountsResponse,
+    update_account(UpdateAccountRequest) -> UpdateAccountResponse,
+    freeze_account(FreezeAccountRequest) -> FreezeAccountResponse,
+    unfreeze_account(UnfreezeAccountRequest) -> UnfreezeAccountResponse,
+    close_account(CloseAccountRequest) -> CloseAccountResponse,
+    deposit(DepositRequest) -> DepositResponse,
+    withdraw(WithdrawRequest) -> WithdrawResponse,
+    transfer(TransferRequest) -> TransferResponse,
+    get_balance(GetBalanceRequest) -> GetBalanceResponse,
+    list_transactions(ListTransactionsRequest) -> ListTransactionsResponse,
+    get_transaction(GetTransactionRequest) -> GetTransactionResponse,
+    reverse_transaction(ReverseTransactionRequest) -> ReverseTransactionResponse,
+    place_hold(PlaceHoldRequest) -> PlaceHoldResponse,
+    capture_hold(CaptureHoldRequest) -> CaptureHoldResponse,
+    release_hold(ReleaseHoldRequest) -> ReleaseHoldResponse,
+    get_hold(GetHoldRequest) -> GetHoldResponse,
+    list_holds(ListHoldsRequest) -> ListHoldsResponse,
+    execute_batch(ExecuteBatchRequest) -> ExecuteBatchResponse,
+    get_trial_balance(GetTrialBalanceRequest) -> GetTrialBalanceResponse,
 }

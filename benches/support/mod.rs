@@ -7,6 +7,11 @@ pub(crate) mod floor;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
 /// The bank as a process of its own, which ends with this one.
 pub(crate) struct Bank {
     child: Child,
@@ -36,6 +41,19 @@ impl Bank {
         let address: String =
             line[start..].chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect();
         Self { child, endpoint: format!("http://{address}") }
+    }
+
+    /// Waits until it has read its books and serves.
+    pub(crate) async fn wait_until_ready(&self) {
+        let endpoint = Endpoint::from_shared(self.endpoint.clone()).expect("it is a URL");
+        let mut health = HealthClient::new(endpoint.connect().await.expect("it listens"));
+        let mut states =
+            health.watch(HealthCheckRequest::default()).await.expect("it tells").into_inner();
+        while let Some(state) = states.message().await.expect("it goes on") {
+            if state.status() == ServingStatus::Serving {
+                break;
+            }
+        }
     }
 
     /// The memory that it uses, in bytes.
