@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
 
 use crate::grpc::edge::Stage;
@@ -162,13 +163,8 @@ pub async fn run_opening<S: Store>(
     let open = async {
         let store = opening.await.map_err(Error::Opening)?;
         let reachable = store.reachable();
-        let service = BankServiceServer::new(Service::new(store).watched_by(observer));
-        let bank = BySize::new(service, max_message_bytes);
-        let routes = Routes::new(bank)
-            .add_service(health_service)
-            .add_service(reflection().build_v1()?)
-            .add_service(reflection().build_v1alpha()?)
-            .prepare();
+        let service = Service::new(store).watched_by(observer);
+        let routes = routes(service, health_service, max_message_bytes)?;
         // It is set here alone, once.
         let _ = all.set(routes);
         let tell = async |is_reachable: bool| {
@@ -224,6 +220,20 @@ pub async fn run_opening<S: Store>(
             () = &mut drain => return Ok(Drained::CutOff),
         }
     }
+}
+
+/// Everything that is served once the books are known.
+fn routes<S: Store>(
+    service: Service<S>,
+    health: HealthServer<impl Health>,
+    max_message_bytes: usize,
+) -> Result<Routes, Error> {
+    let bank = BySize::new(BankServiceServer::new(service), max_message_bytes);
+    Ok(Routes::new(bank)
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .prepare())
 }
 
 async fn set(health: &HealthReporter, status: ServingStatus) {

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+pub(crate) mod echo;
 pub(crate) mod floor;
+pub(crate) mod parts;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -114,7 +114,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the bank
-    Serve(ServeSettings),
+    Serve(Box<ServeSettings>),
     /// Ask a running bank whether it is serving: exit 0 if it is, 1 if not
     Healthcheck(HealthcheckSettings),
     /// Open, show, list, change, freeze and close accounts

@@ -130,6 +130,7 @@ impl Error {
 }
 
 impl From<Error> for Status {
+    #[allow(clippy::too_many_lines, reason = "one table, which is read from top to bottom")]
     fn from(error: Error) -> Self {
         match error {
             Error::Unauthenticated(why) => {
