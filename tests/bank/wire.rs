@@ -39,11 +39,17 @@ async fn a_deadline_that_passes_is_answered_as_such() {
 
     let request =
         proto::DepositRequest { request_id: "late".to_owned(), ..deposit("alice", 5, "USD") };
-    let body = framed(&request.encode_to_vec());
-    let headers = [("grpc-timeout", "20m")];
-    let status = raw::call(server.address, "Deposit", &headers, body).await.status;
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
-    assert_eq!(Details::of(&status).reason, "DEADLINE_EXCEEDED");
+    // On a busy machine the request may come too late to begin at all, so it is sent again with more time.
+    for timeout in ["20m", "200m", "2S", "20S"] {
+        let body = framed(&request.encode_to_vec());
+        let headers = [("grpc-timeout", timeout)];
+        let status = raw::call(server.address, "Deposit", &headers, body).await.status;
+        assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+        assert_eq!(Details::of(&status).reason, "DEADLINE_EXCEEDED");
+        if gate.newest() == 2 {
+            break;
+        }
+    }
 
     // Its commit had begun, so it is done; the caller can ask what became of it.
     gate.open();

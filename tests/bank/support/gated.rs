@@ -21,6 +21,11 @@ impl Gate {
         self.open_to(u64::MAX);
     }
 
+    /// The newest record that is appended, durable or not.
+    pub(crate) fn newest(&self) -> u64 {
+        *self.appended.borrow()
+    }
+
     /// Waits until a record is appended, durable or not.
     pub(crate) async fn wait_for(&self, sequence: u64) {
         let mut appended = self.appended.clone();
