@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bank::grpc::proto::bank_service_server::BankService;
-use bank::grpc::{Service, proto};
+use bank::grpc::{Access, Service, proto};
 use bank::store::Store;
 use tokio::task::unconstrained;
 use tokio_stream::Stream;
@@ -37,7 +37,7 @@ impl Watcher {
     async fn of(service: &Service<impl Store>, account_id: &str) -> Self {
         let account_id = account_id.to_owned();
         let request = proto::WatchTransactionsRequest { account_id, ..Default::default() };
-        let answer = service.watch_transactions(tonic::Request::new(request)).await;
+        let answer = service.watch_transactions(Access::let_in(tonic::Request::new(request))).await;
         let mut watcher =
             Self { feed: answer.expect("it begins").into_inner(), wakes: Arc::default() };
         assert_eq!(watcher.read().await, [None], "its first token");
