@@ -72,6 +72,10 @@ async fn load(
     stop: &Arc<AtomicBool>,
 ) -> Result<(Report, Result<(), Failure>), Failure> {
     let endpoint = &what.aim.how.target.endpoint;
+    if endpoint.scheme_str() == Some("https") || what.aim.how.token().is_some() {
+        let text = "a bank is loaded without TLS and without a token; give another --endpoint";
+        return Err(Failure::Misused(text.to_owned()));
+    }
     let remote = Remote::new(&what.aim.how)?;
     let bar = ProgressBar::new_spinner();
     let style = ProgressStyle::with_template("{elapsed:>4}  {msg}");
