@@ -1,6 +1,6 @@
 //! Who may call what: the gate that every call goes through before anything else is looked at.
 //!
-//! A call that is let in has a [`Permit`] in its extensions, which says who it is of and what it may touch.
+//! A call that is let in has a `Permit` in its extensions, which says who it is of and what it may touch.
 //! **Invariants:** a handler without a permit does nothing; a method without a row in the table of roles is
 //! denied; every attempt that is denied is told to the audit log, with whoever made it as far as it is
 //! known. Where no authentication is configured everybody may do everything, and nobody has a name.
