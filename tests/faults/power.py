@@ -92,7 +92,7 @@ def power_is_cut(library, seed):
     """At any moment, under load."""
     with folder() as place:
         disk, file = Disk(place, library), lines(place / "lines.csv", LINES)
-        acknowledged = import_until(disk.serve(), file, random.Random(seed).randrange(LINES - 5000))
+        acknowledged = import_until(disk.serve(), file, random.Random(seed).randrange(LINES - 20_000))
         disk.cut_power()
         check(disk, file, acknowledged)
 
@@ -112,7 +112,8 @@ def a_sync_fails(library, which):
         server = disk.serve()
         posted = int(server.ask("balance", "alice")["balance"]["posted"])
         assert posted >= first, (posted, first)
-        acknowledged = import_until(server, file, posted + 100)
+        # More than an import has under way without an answer.
+        acknowledged = import_until(server, file, posted + 10_000)
         assert acknowledged > first
         disk.cut_power()
         check(disk, file, acknowledged)
