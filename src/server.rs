@@ -9,6 +9,7 @@ mod limits;
 mod listen;
 mod opening;
 mod tls;
+mod workers;
 
 use std::future::Future;
 use std::pin::pin;
@@ -32,10 +33,14 @@ use crate::store::Store;
 use connection::Ending;
 pub use limits::Limits;
 pub use tls::{Tls, TlsFiles};
+use workers::Workers;
 
 /// What a server is to be like.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// How many threads serve connections, each with a runtime of its own; with 0, the runtime that is there
+    /// does.
+    pub threads: usize,
     /// What one client may use.
     pub limits: Limits,
     /// How it shows who it is; without, all is plain text.
@@ -70,6 +75,9 @@ pub enum Error {
     /// The descriptors of the API can't be served.
     #[error("the reflection service can't be built: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// There are no threads to serve with.
+    #[error("the threads can't be started: {0}")]
+    Threads(std::io::Error),
     /// The store can't be opened.
     #[error("{0}")]
     Opening(String),
@@ -116,7 +124,8 @@ pub async fn run_opening<S: Store>(
     shutdown: impl Future<Output = ()>,
     deadline: impl Future<Output = ()>,
 ) -> Result<Drained, Error> {
-    let Options { limits, tls, access, capacity, observer, readiness } = options;
+    let Options { threads, limits, tls, access, capacity, observer, readiness } = options;
+    let workers = Workers::start(threads).map_err(Error::Threads)?;
     let admission = Admission::new(&capacity);
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, ServingStatus::NotServing).await;
@@ -154,7 +163,7 @@ pub async fn run_opening<S: Store>(
     };
     let serving = async {
         tokio::select! {
-            () = listen::serve(listener, limits, tls, calls, when) => {}
+            () = listen::serve(listener, workers, limits, tls, calls, when) => {}
             () = renewing => {}
         }
     };

@@ -62,6 +62,7 @@ pub(super) async fn serve(
     };
     let _reopening = audit_log.map(reopen_on_hangup).transpose()?;
     let options = Options {
+        threads: settings.threads(),
         access,
         limits: settings.connections.limits(),
         tls: settings.tls.load()?,

@@ -1,6 +1,7 @@
 //! The settings of `bank serve`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -77,6 +78,16 @@ pub struct ServeSettings {
     )]
     pub trace_ratio: f64,
 
+    /// How many threads serve connections [default: one for each core]
+    #[arg(
+        long,
+        env = "BANK_THREADS",
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u16).range(1..=1024),
+        hide_env_values = true
+    )]
+    pub threads: Option<u16>,
+
     /// How long running calls may take to finish when the bank is told to end
     #[arg(
         long,
@@ -135,6 +146,16 @@ pub struct ServeSettings {
 }
 
 impl ServeSettings {
+    /// How many threads serve connections.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            Some(threads) => threads.into(),
+            // Where the system doesn't say how many cores there are, one thread is never wrong.
+            None => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+        }
+    }
+
     /// Whether the bank may listen there with what it knows of its callers.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let Opened { peer, stream } = opened;
+    let Opened { seat: _seat, peer, stream } = opened;
     let address = peer.address;
     let draining = ending.draining.child_token();
     let activity = Arc::new(Activity::begin());

@@ -16,14 +16,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 use super::connection::{self, Ending};
 use super::opening::{self, Opened};
+use super::workers::{Seat, Workers};
 use super::{Limits, Tls};
 
 /// How many connections may be half open. One more, and the oldest of them ends: an honest one takes no
@@ -38,6 +40,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// any more, and it waits until those that are open have ended.
 pub(super) async fn serve<C, F, B>(
     listener: TcpListener,
+    workers: Workers,
     limits: Limits,
     tls: Option<Tls>,
     calls: C,
@@ -62,12 +65,10 @@ pub(super) async fn serve<C, F, B>(
                 if connections.len() >= limits.max_connections {
                     full.tell(opened.peer.address, &limits);
                 } else {
-                    connections.spawn(connection::serve(
-                        opened,
-                        calls.clone(),
-                        limits.clone(),
-                        ending.clone(),
-                    ));
+                    let runtime = opened.seat.runtime().clone();
+                    let (calls, limits) = (calls.clone(), limits.clone());
+                    let serving = connection::serve(opened, calls, limits, ending.clone());
+                    connections.spawn_on(serving, &runtime);
                 }
             }
             accepted = listener.accept() => match accepted {
@@ -78,7 +79,7 @@ pub(super) async fn serve<C, F, B>(
                 }
                 Ok((stream, address)) => {
                     let tls = tls.as_ref().map(Tls::acceptor);
-                    half_open.begin(opening::open(stream, address, tls, limits.clone()));
+                    half_open.begin(stream, address, workers.seat(), tls, &limits);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -90,6 +91,7 @@ pub(super) async fn serve<C, F, B>(
     }
     drop((listener, half_open));
     while connections.join_next().await.is_some() {}
+    drop(workers);
 }
 
 /// Connections that have not said yet what they want, the oldest first.
@@ -100,14 +102,23 @@ struct HalfOpen {
 }
 
 impl HalfOpen {
-    fn begin(&mut self, opening: impl Future<Output = Option<Opened>> + Send + 'static) {
+    fn begin(
+        &mut self,
+        stream: TcpStream,
+        address: SocketAddr,
+        seat: Seat,
+        tls: Option<TlsAcceptor>,
+        limits: &Limits,
+    ) {
         if self.tasks.len() >= MAX_HALF_OPEN {
             self.oldest_first.retain(|task| !task.is_finished());
             if let Some(oldest) = self.oldest_first.pop_front() {
                 oldest.abort();
             }
         }
-        let task = self.tasks.spawn(opening);
+        let runtime = seat.runtime().clone();
+        let opening = opening::open(stream, address, seat, tls, limits.clone());
+        let task = self.tasks.spawn_on(opening, &runtime);
         self.oldest_first.push_back(task);
     }
 }
@@ -149,7 +160,6 @@ mod tests {
     };
     use rustls::pki_types::{PrivateKeyDer, ServerName};
     use rustls::{ClientConfig, RootCertStore};
-    use tokio::net::TcpStream;
     use tokio_rustls::TlsConnector;
 
     use super::*;
@@ -205,7 +215,14 @@ mod tests {
             let told = format!("{} {}", address.expect("it has one"), names.join(" "));
             Ok(Response::new(http_body_util::Full::new(Bytes::from(told))))
         };
-        let serving = tokio::spawn(serve(listener, Limits::default(), tls, calls, ending));
+        let serving = tokio::spawn(serve(
+            listener,
+            Workers::start(2).expect("there are threads"),
+            Limits::default(),
+            tls,
+            calls,
+            ending,
+        ));
 
         let (certificate, key) = issue(
             ExtendedKeyUsagePurpose::ClientAuth,

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::workers::Seat;
 use super::{Limits, certificate};
 use crate::grpc::peer::Peer;
 
@@ -28,6 +29,8 @@ const MAX_FRAME_BYTES: usize = 1 << 14;
 
 /// A connection that speaks HTTP/2.
 pub(super) struct Opened {
+    /// Where it is served.
+    pub(super) seat: Seat,
     /// Who it is.
     pub(super) peer: Peer,
     /// What it has said, and will say.
@@ -42,14 +45,17 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Hears what a connection says first. `None` when that isn't HTTP/2, over TLS if there is to be any, or
-/// doesn't come in time.
+/// doesn't come in time. It is to be polled by the seat's own runtime.
 pub(super) async fn open(
     stream: TcpStream,
     address: SocketAddr,
+    seat: Seat,
     tls: Option<TlsAcceptor>,
     limits: Limits,
 ) -> Option<Opened> {
     let heard = async {
+        // It was accepted elsewhere, and is watched from here on.
+        let stream = TcpStream::from_std(stream.into_std()?)?;
         // Answers are small, and somebody waits for each.
         stream.set_nodelay(true)?;
         let mut peer = Peer { address: Some(address), names: Vec::new() };
@@ -69,7 +75,7 @@ pub(super) async fn open(
                 Box::new(stream)
             }
         };
-        Ok(Opened { peer, stream: hear(stream).await? })
+        Ok(Opened { seat, peer, stream: hear(stream).await? })
     };
     match timeout(limits.handshake_timeout, heard).await {
         Ok(Ok(opened)) => Some(opened),
