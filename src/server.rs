@@ -8,6 +8,7 @@ mod connection;
 mod limits;
 mod listen;
 mod opening;
+mod routes;
 mod tls;
 mod workers;
 
@@ -21,17 +22,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::HealthReporter;
+use tower::util::Either;
 
 use crate::grpc::edge::Stage;
-use crate::grpc::proto::FILE_DESCRIPTOR_SET;
 use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
 use crate::grpc::{Access, Admission, BySize, Capacity, Observer, Service, edge};
 use crate::store::Store;
 
 use connection::Ending;
 pub use limits::Limits;
+use routes::All;
 pub use tls::{Tls, TlsFiles};
 use workers::Workers;
 
@@ -130,25 +131,18 @@ pub async fn run_opening<S: Store>(
     let (health, health_service) = tonic_health::server::health_reporter();
     set(&health, ServingStatus::NotServing).await;
     let health_only = Routes::new(health_service.clone()).prepare();
-    let all: Arc<OnceLock<Routes>> = Arc::default();
+    let all: Arc<OnceLock<All<Service<S>>>> = Arc::default();
 
     let draining = CancellationToken::new();
     let calls = {
         let (all, watching) = (all.clone(), observer.clone());
         move |request, draining| {
             let (routes, stage) = match all.get() {
-                Some(all) => (all.clone(), Stage::Ready),
-                None => (health_only.clone(), Stage::Starting),
+                Some(all) => (Either::Left(all.clone()), Stage::Ready),
+                None => (Either::Right(health_only.clone()), Stage::Starting),
             };
-            edge::serve(
-                routes,
-                stage,
-                access.clone(),
-                &admission,
-                draining,
-                watching.clone(),
-                request,
-            )
+            let (access, watching) = (access.clone(), watching.clone());
+            edge::serve(routes, stage, access, &admission, draining, watching, request)
         }
     };
     let stop = CancellationToken::new();
@@ -173,9 +167,9 @@ pub async fn run_opening<S: Store>(
         let store = opening.await.map_err(Error::Opening)?;
         let reachable = store.reachable();
         let service = Service::new(store).watched_by(observer);
-        let routes = routes(service, health_service, max_message_bytes)?;
+        let bank = BySize::new(BankServiceServer::new(service), max_message_bytes);
         // It is set here alone, once.
-        let _ = all.set(routes);
+        let _ = all.set(All::new(bank, health_service)?);
         let tell = async |is_reachable: bool| {
             let (status, how_far) = if is_reachable {
                 (ServingStatus::Serving, Readiness::Ready)
@@ -231,31 +225,8 @@ pub async fn run_opening<S: Store>(
     }
 }
 
-/// Everything that is served once the books are known.
-fn routes<S: Store>(
-    service: Service<S>,
-    health: HealthServer<impl Health>,
-    max_message_bytes: usize,
-) -> Result<Routes, Error> {
-    let bank = BySize::new(BankServiceServer::new(service), max_message_bytes);
-    Ok(Routes::new(bank)
-        .add_service(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .prepare())
-}
-
 async fn set(health: &HealthReporter, status: ServingStatus) {
     for name in ["", SERVICE_NAME] {
         health.set_service_status(name, status).await;
     }
-}
-
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        // The details of an operation's error are packed: who has no stubs needs their types to read
-        // the answer at all.
-        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
 }

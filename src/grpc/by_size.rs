@@ -8,10 +8,9 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use tonic::body::Body;
-use tonic::server::NamedService;
 use tower::Service;
 
-use super::observe::method_of;
+use super::observe::{is_of_the_bank, method_of};
 use super::proto::bank_service_server::{BankService, BankServiceServer};
 
 /// How many bytes a request that is no batch may have, and each message of a pipe.
@@ -30,6 +29,12 @@ impl<T: BankService> BySize<T> {
     pub fn new(service: BankServiceServer<T>, max_bytes: usize) -> Self {
         let others = service.clone().max_decoding_message_size(max_bytes.min(SMALL));
         Self { batches: service.max_decoding_message_size(max_bytes), others }
+    }
+
+    /// Whether a call of this path is one of its own.
+    #[must_use]
+    pub fn serves(path: &str) -> bool {
+        is_of_the_bank(path)
     }
 }
 
@@ -56,8 +61,4 @@ impl<T: BankService> Service<Request<Body>> for BySize<T> {
             Some(_) | None => self.others.call(request),
         }
     }
-}
-
-impl<T> NamedService for BySize<T> {
-    const NAME: &'static str = <BankServiceServer<T> as NamedService>::NAME;
 }

@@ -140,7 +140,8 @@ impl Drop for Outcome {
     }
 }
 
-fn is_of_the_bank(path: &str) -> bool {
+/// Whether a path is of `bank.v1.BankService`.
+pub(super) fn is_of_the_bank(path: &str) -> bool {
     let path = path.strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
     path.is_some_and(|rest| rest.starts_with('/'))
 }

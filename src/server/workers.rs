@@ -52,7 +52,8 @@ impl Workers {
 
     /// A seat for a connection, with the worker that has the fewest.
     pub(super) fn seat(&self) -> Seat {
-        let fewest = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
+        let fewest =
+            self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
         let Worker { runtime, connections, .. } = fewest.expect("there is always one");
         connections.fetch_add(1, Ordering::Relaxed);
         Seat { runtime: runtime.clone(), connections: connections.clone() }
