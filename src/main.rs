@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use bank::cli::{self, Failure};
 use bank::config::{self, Command, EXIT_USAGE, Stop};
 
+/// A call makes and drops some dozens of small things, which this one does in less time than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let command = match config::read() {
         Ok(cli) => cli.command,
