@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::Failure;
 use super::upkeep::{self, wrong};
 use crate::config::{DatabaseSettings, Form};
-use crate::store::journal::{Archive, Head, NewArchive, OpenError};
+use crate::store::journal::{Archive, Head, NewArchive, OpenError, UnnamedArchive};
 use crate::store::{DatabaseArchive, EngineSettings, Error, Import, Wrong};
 
 /// How many records go into a database at once.
@@ -25,23 +25,22 @@ pub(super) async fn export(
     database: &DatabaseSettings,
     form: Form,
 ) -> Result<(), Failure> {
-    match place(data, database)? {
+    let made = match place(data, database)? {
         Place::File(from) => Archive::open(from)?.copy(to)?,
         Place::Database(engine) => {
             let archive = DatabaseArchive::open(&engine).await;
             let archive = archive.map_err(|error| wrong(&engine, &error))?;
-            write_file(&archive, &engine, to).await?;
+            write_file(&archive, &engine, to).await?
         }
-    }
-    let (copy, head, transactions) = check(to)?;
-    upkeep::tell(form, copy.ledger_id(), head, Some(transactions))
+    };
+    upkeep::keep(made, to, form)
 }
 
 async fn write_file(
     archive: &DatabaseArchive,
     engine: &EngineSettings,
     to: &Path,
-) -> Result<(), Failure> {
+) -> Result<UnnamedArchive, Failure> {
     let mut file = NewArchive::begin(to, archive.ledger_id())?;
     let all = archive.head().await.map_err(|error| wrong(engine, &error))?;
     let progress = upkeep::progress_of(all.sequence)?;
@@ -60,7 +59,7 @@ async fn write_file(
     match (unwritten, scanned) {
         (Some(error), _) => Err(error.into()),
         (None, Err(error)) => Err(wrong(engine, &error)),
-        (None, Ok(_)) => Ok(file.finish().map(|_| ())?),
+        (None, Ok(_)) => Ok(file.finish()?),
     }
 }
 
@@ -72,11 +71,7 @@ pub(super) async fn import(
     form: Form,
 ) -> Result<(), Failure> {
     match place(data, database)? {
-        Place::File(to) => {
-            Archive::open(from)?.copy(to)?;
-            let (copy, head, transactions) = check(to)?;
-            upkeep::tell(form, copy.ledger_id(), head, Some(transactions))
-        }
+        Place::File(to) => upkeep::keep(Archive::open(from)?.copy(to)?, to, form),
         Place::Database(engine) => {
             let archive = Archive::open(from)?;
             let ledger_id = archive.ledger_id();
@@ -140,11 +135,4 @@ fn place<'a>(data: Option<&'a Path>, database: &DatabaseSettings) -> Result<Plac
             Err(Failure::Misused(text.to_owned()))
         }
     }
-}
-
-/// Looks into a file that was just made.
-fn check(path: &Path) -> Result<(Archive, Head, u64), Failure> {
-    let copy = Archive::open(path)?;
-    let (head, transactions) = upkeep::check_file(&copy, path, None)?;
-    Ok((copy, head, transactions))
 }

@@ -11,7 +11,7 @@ use super::output::{self, Output};
 use super::serve::new_ledger;
 use crate::config::{Backup, BooksIn, Form, HeadOf, Migrate, Verify};
 use crate::ledger::{Audit, LedgerId, Sequence};
-use crate::store::journal::{Archive, Head, OpenError};
+use crate::store::journal::{Archive, Head, OpenError, UnnamedArchive};
 use crate::store::{self, DatabaseArchive, EngineSettings, Error};
 
 /// How many records are looked into between two looks of the progress bar.
@@ -62,7 +62,7 @@ pub(super) fn wrong(books: &dyn Display, error: &dyn Display) -> Failure {
 pub(super) async fn verify(what: &Verify) -> Result<(), Failure> {
     let (ledger_id, head, transactions) = match Books::open(&what.books).await? {
         Books::File(archive, path) => {
-            let (head, transactions) = check_file(&archive, &path, what.head)?;
+            let (head, transactions) = check_file(&archive, &path.display(), what.head)?;
             (archive.ledger_id(), head, transactions)
         }
         Books::Database(archive, engine) => {
@@ -74,10 +74,16 @@ pub(super) async fn verify(what: &Verify) -> Result<(), Failure> {
 }
 
 pub(super) fn backup(what: &Backup) -> Result<(), Failure> {
-    Archive::open(&what.file)?.copy(&what.to)?;
-    let copy = Archive::open(&what.to)?;
-    let (head, transactions) = check_file(&copy, &what.to, None)?;
-    tell(what.output, copy.ledger_id(), head, Some(transactions))
+    keep(Archive::open(&what.file)?.copy(&what.to)?, &what.to, what.output)
+}
+
+/// Looks into a file that was just made, and gives it its name if nothing is wrong with it.
+pub(super) fn keep(made: UnnamedArchive, to: &Path, form: Form) -> Result<(), Failure> {
+    let name = format!("{} was not made: the copy", to.display());
+    let (head, transactions) = check_file(made.archive(), &name, None)?;
+    let ledger_id = made.archive().ledger_id();
+    made.finish()?;
+    tell(form, ledger_id, head, Some(transactions))
 }
 
 pub(super) async fn head(what: &HeadOf) -> Result<(), Failure> {
@@ -124,9 +130,9 @@ pub(super) fn show(progress: &ProgressBar, sequence: Sequence) {
 }
 
 /// Looks into every record: the newest one, and how many transactions there are.
-pub(super) fn check_file(
+fn check_file(
     archive: &Archive,
-    path: &Path,
+    name: &dyn Display,
     noted: Option<Head>,
 ) -> Result<(Head, u64), Failure> {
     let progress = progress_of(archive.head()?.sequence)?;
@@ -137,8 +143,8 @@ pub(super) fn check_file(
         audit.check(&record).map_err(|cause| Error::Damaged { sequence, cause })
     });
     progress.finish_and_clear();
-    let head = checked.map_err(|error| wrong(&path.display(), &error))?;
-    let transactions = audit.end().map_err(|text| wrong(&path.display(), &text))?;
+    let head = checked.map_err(|error| wrong(name, &error))?;
+    let transactions = audit.end().map_err(|text| wrong(name, &text))?;
     Ok((head, transactions))
 }
 

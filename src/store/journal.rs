@@ -16,7 +16,7 @@ use super::{Error, Writing};
 
 pub use super::chain::{ChainHash, Head};
 pub use super::codec::PlainPosting;
-pub use sqlite::{Archive, NewArchive, OpenError, SqliteJournal};
+pub use sqlite::{Archive, NewArchive, OpenError, SqliteJournal, UnnamedArchive};
 pub use volatile::VolatileJournal;
 
 /// A record that a scan has come to.

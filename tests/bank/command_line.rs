@@ -561,6 +561,37 @@ fn operators_look_at_files() {
     assert_shown!("files", transcript);
 }
 
+/// What can't be verified gets no name: an operator who finds a copy may rely on it.
+#[test]
+fn a_copy_that_is_wrong_is_not_kept() {
+    let person = Person::new();
+    let data = person.folder.path().join("bank.db");
+    let mut command = bank(&["serve", "--listen", "127.0.0.1:0"]);
+    let running = Running::start(command.arg("--data").arg(&data));
+    let opened =
+        run(&mut person.command_to(&running.endpoint(), "account create alice --currency USD"));
+    assert!(opened.status.success(), "{opened:?}");
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().0, Some(0));
+    let file = rusqlite::Connection::open(&data).expect("it can be opened");
+    file.execute("UPDATE records SET record = x'00'", ()).expect("it can be changed");
+    drop(file);
+    for line in [
+        "backup bank.db copy.db",
+        "export --records copy.db --data bank.db",
+        "import --records bank.db --data copy.db",
+    ] {
+        let told = person.run(line);
+        assert_eq!(told.status.code(), Some(1), "{line}: {told:?}");
+        let wrong = text(&told.stderr);
+        assert!(wrong.contains("copy.db was not made: the copy: record 1"), "{line}: {wrong}");
+        let left = std::fs::read_dir(person.folder.path()).expect("it is there");
+        let mut left = left.map(|entry| entry.expect("it is there").file_name());
+        assert!(!left.any(|name| name.to_string_lossy().starts_with("copy")), "{line}");
+    }
+    person.bank.signal(Signal::TERM);
+}
+
 struct Killed(Child);
 
 impl Drop for Killed {

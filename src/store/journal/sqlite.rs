@@ -32,7 +32,7 @@ use writer::{Queue, Writer};
 
 pub use archive::Archive;
 pub use file::OpenError;
-pub use new_archive::NewArchive;
+pub use new_archive::{NewArchive, UnnamedArchive};
 
 /// Keeps records in an SQLite file.
 #[derive(Debug)]

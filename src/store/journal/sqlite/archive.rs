@@ -12,6 +12,7 @@ use crate::store::chain::Head;
 use crate::store::journal::Scanned;
 
 use super::file::{self, OpenError, Part};
+use super::new_archive::UnnamedArchive;
 use super::scan::{self, Depth};
 
 /// A file of the bank.
@@ -88,16 +89,15 @@ impl Archive {
         })
     }
 
-    /// Copies the file as it stands at one moment. The copy is one file, and has its name only once it is
-    /// whole.
+    /// Copies the file as it stands at one moment. The copy is one file, and has no name yet.
     ///
     /// # Errors
     ///
     /// [`OpenError`] when the copy can't be made; also when there is something of its name already.
-    pub fn copy(&self, to: &Path) -> Result<(), OpenError> {
+    pub fn copy(&self, to: &Path) -> Result<UnnamedArchive, OpenError> {
         let part = Part::of(to)?;
         self.copy_pages(part.path()).map_err(|error| file::sqlite(to, error))?;
-        part.finish()
+        UnnamedArchive::of(part)
     }
 
     fn copy_pages(&self, to: &Path) -> rusqlite::Result<()> {

@@ -153,7 +153,7 @@ pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// A new file that is being made. It has its name only once it is whole.
+/// A new file that is being made. It has its name only once it is whole, and is removed if it never is.
 #[derive(Debug)]
 pub(super) struct Part {
     /// Its name when it is whole, and until then.
@@ -196,6 +196,16 @@ impl Part {
             File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
         };
         finish().map_err(|error| OpenError::Io { path: self.to.clone(), error })
+    }
+}
+
+/// What was not finished is removed.
+impl Drop for Part {
+    fn drop(&mut self) {
+        for left in [&self.path, &beside(&self.path, "-journal")] {
+            // It isn't there once it has its name; what can't be removed is by the next that is begun.
+            let _ = std::fs::remove_file(left);
+        }
     }
 }
 

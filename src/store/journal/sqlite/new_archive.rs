@@ -1,12 +1,14 @@
-//! A file that is made of records that there are already, whole or not at all.
+//! A file that is made of records that there are already, whole or not at all: until it is named, nothing
+//! stands under its name, and if it never is, nothing is left of it.
 
 use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::archive::Archive;
 use super::file::{self, OpenError, Part};
 use crate::ledger::{LedgerId, Sequence};
-use crate::store::chain::{ChainHash, Head};
+use crate::store::chain::ChainHash;
 
 /// A file of the bank that is being made.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ pub struct NewArchive {
 }
 
 impl NewArchive {
-    /// Begins a file for the records of a ledger. It has its name only once it is finished.
+    /// Begins a file for the records of a ledger. It has its name only once that was given to it.
     ///
     /// # Errors
     ///
@@ -58,13 +60,12 @@ impl NewArchive {
         insert().map(|_| ()).map_err(|error| file::sqlite(self.part.path(), error))
     }
 
-    /// Makes the file whole: its newest record.
+    /// Makes the file whole. It has no name yet.
     ///
     /// # Errors
     ///
     /// [`OpenError`] when it can't be written.
-    pub fn finish(self) -> Result<Head, OpenError> {
-        let head = Head { sequence: self.last, hash: self.hash };
+    pub fn finish(self) -> Result<UnnamedArchive, OpenError> {
         let end = || {
             if self.last > Sequence::default() {
                 let number = self.last.number().cast_signed();
@@ -77,7 +78,37 @@ impl NewArchive {
         };
         end().map_err(|error| file::sqlite(self.part.path(), error))?;
         self.connection.close().map_err(|(_, error)| file::sqlite(self.part.path(), error))?;
-        self.part.finish()?;
-        Ok(head)
+        UnnamedArchive::of(self.part)
+    }
+}
+
+/// A file of the bank that is whole and has no name yet, so that it can be looked into before anybody
+/// relies on it. It is removed unless it gets its name.
+#[derive(Debug)]
+pub struct UnnamedArchive {
+    archive: Archive,
+    part: Part,
+}
+
+impl UnnamedArchive {
+    pub(super) fn of(part: Part) -> Result<Self, OpenError> {
+        Ok(Self { archive: Archive::open(part.path())?, part })
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// Gives it its name, once all of it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] when it can't be synced or renamed.
+    pub fn finish(self) -> Result<(), OpenError> {
+        let Self { archive, part } = self;
+        drop(archive);
+        part.finish()
     }
 }
