@@ -2,8 +2,9 @@
 //! with what a store has decided (`properties` looks into that).
 
 use bank::ledger::{
-    AccountState, Amount, Audit, Balance, Change, Command, Hold, HoldState, OverdraftLimit,
-    Posting, Record, Sequence, Time,
+    Account, AccountId, AccountState, Amount, Audit, Balance, Change, Command, Currency,
+    Description, DisplayName, Hold, HoldId, HoldParties, HoldState, Labels, Money, NewAccountId,
+    OverdraftLimit, Posting, Record, Request, Sequence, Time, TransactionId,
 };
 use bank::store::MemoryStore;
 use bank::store::Store;
@@ -102,7 +103,11 @@ async fn what_does_not_follow_is_found() {
                 &|it| payer(it).overdraft_limit = OverdraftLimit::default(),
                 "had a limit of 0, and it had one of 100",
             ),
-            (4, &|it| posting(it).movement.amount = amount(299), "than what was asked"),
+            (
+                4,
+                &|it| posting(it).movement.amount = amount(299),
+                "not as it was asked: what it moves",
+            ),
             (1, &|it| standing(it).posted = 5, "had 5 after 0 entries, and it had 0"),
             (2, &|it| it.outcome = of(1), "account alice was there already"),
             (6, &|it| standing(it).held += 1, "had 41 held, and it had 40"),
@@ -164,4 +169,246 @@ async fn what_may_not_be_is_found() {
     *payer(&mut to_frozen) = Balance { posted: 1020 - 300, version: 5, ..*payer(&mut to_frozen) };
     let wrong = audit.check(&to_frozen).expect_err("bob is frozen");
     assert!(wrong.contains("no money could move on account bob"), "{wrong}");
+}
+
+/// After the small history: 10 alice is changed; 11 bob is active again; 12 and 13, a hold is placed and
+/// released; 14 carol is opened with 5.00; 15 and 16, dave is opened and closed; 17 of the capture 0.10 are moved
+/// back; 18 and 19, a hold is placed and captured as a whole; 20 the rest of the capture is moved back.
+async fn more_records() -> Vec<Record> {
+    let account = |id: &str| AccountId::parse(id).expect("it is well formed");
+    let text = |text: &str| Description::parse(text).expect("it is short");
+    let hold_id = |number| HoldId::new(LEDGER, Sequence::new(number));
+    let usd = || Currency::parse("USD").expect("it is known");
+    let open = |id: &str, initial_balance| Command::CreateAccount {
+        account_id: NewAccountId::ByClient(account(id)),
+        currency: usd(),
+        display_name: DisplayName::parse("somebody").expect("it is short"),
+        overdraft_limit: OverdraftLimit::new(7).expect("it is not below 0"),
+        labels: Labels::parse([("k", "v")]).expect("they are well formed"),
+        initial_balance,
+    };
+    let place = || Command::PlaceHold {
+        parties: HoldParties::new(account("alice"), Some(account("bob"))).expect("they are two"),
+        amount: Money { currency: usd(), amount: amount(20) },
+        ttl: None,
+        description: text("hotel"),
+        labels: Labels::default(),
+    };
+    let back = |amount| Command::ReverseTransaction {
+        transaction_id: TransactionId::new(LEDGER, Sequence::new(7)),
+        amount,
+        description: text(""),
+    };
+    let update = Command::UpdateAccount {
+        account_id: account("alice"),
+        display_name: Some(DisplayName::parse("Alice").expect("it is short")),
+        overdraft_limit: Some(OverdraftLimit::new(200).expect("it is not below 0")),
+        labels: None,
+        etag: None,
+    };
+    let commands = [
+        update,
+        Command::UnfreezeAccount { account_id: account("bob"), reason: text("") },
+        place(),
+        Command::ReleaseHold { hold_id: hold_id(12) },
+        open("carol", Some(amount(500))),
+        open("dave", None),
+        Command::CloseAccount { account_id: account("dave"), reason: text("") },
+        back(Some(amount(10))),
+        place(),
+        Command::CaptureHold { hold_id: hold_id(18), amount: None },
+        back(None),
+    ];
+    let store = MemoryStore::new(LEDGER, VolatileJournal::default(), ManualClock::new());
+    for request in small_history() {
+        let _ = store.execute(request).await.expect("it is kept");
+    }
+    for command in commands {
+        let request = Request { id: None, caller: None, command };
+        store.execute(request).await.expect("it is kept").expect("it is not refused");
+    }
+    let all = everything(&store).await.expect("it can be read").records;
+    all.into_iter().map(|it| it.expect("it is there").record).collect()
+}
+
+fn account(record: &mut Record) -> &mut Account {
+    match change(record) {
+        Change::AccountOpened { account, .. } | Change::AccountChanged { account } => account,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn name() -> DisplayName {
+    DisplayName::parse("another").expect("it is short")
+}
+
+fn labels() -> Labels {
+    Labels::parse([("other", "one")]).expect("they are well formed")
+}
+
+fn never() -> Time {
+    Time::from_micros(1)
+}
+
+#[tokio::test]
+async fn an_account_is_opened_as_it_was_asked() {
+    let usd = || Currency::parse("USD").expect("it is known");
+    let drop_deposit = |record: &mut Record| {
+        let Change::AccountOpened { account, deposit } = change(record) else { panic!() };
+        (account.balance.posted, account.balance.version, *deposit) = (0, 0, None);
+    };
+    check_lies(
+        &more_records().await,
+        &[
+            (14, &|it| account(it).display_name = name(), "not as it was asked: its display name"),
+            (14, &|it| account(it).labels = labels(), "not as it was asked: its labels"),
+            (14, &|it| account(it).id = AccountId::external(&usd()), "was there already"),
+            (
+                15,
+                &|it| standing(it).overdraft_limit = limit(8),
+                "not as it was asked: its overdraft limit",
+            ),
+            (
+                15,
+                &|it| account(it).create_time = never(),
+                "not as it was asked: its time of creation",
+            ),
+            (
+                15,
+                &|it| account(it).update_time = never(),
+                "not as it was asked: its time of change",
+            ),
+            (15, &|it| account(it).revision = 9, "not as it was asked: its etag"),
+            (15, &|it| account(it).state = AccountState::Frozen, "not as it was asked: its state"),
+            (14, &drop_deposit, "not as it was asked: what it moves"),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn an_account_is_changed_as_it_was_asked() {
+    let records = more_records().await;
+    let state = |state| move |it: &mut Record| account(it).state = state;
+    check_lies(
+        &records,
+        &[
+            (10, &|it| account(it).display_name = name(), "not as it was asked: its display name"),
+            (10, &|it| account(it).labels = labels(), "not as it was asked: its labels"),
+            (
+                10,
+                &|it| standing(it).overdraft_limit = limit(201),
+                "not as it was asked: its overdraft limit",
+            ),
+            (
+                10,
+                &|it| account(it).id = AccountId::parse("bob").expect("it is one"),
+                "not as it was asked: its account",
+            ),
+            (10, &|it| account(it).revision = 1, "not as it was asked: its etag"),
+            (
+                10,
+                &|it| account(it).create_time = never(),
+                "not as it was asked: its time of creation",
+            ),
+            (10, &state(AccountState::Frozen), "not as it was asked: its state"),
+            (9, &state(AccountState::Active), "not as it was asked: its state"),
+            (9, &|it| account(it).labels = labels(), "not as it was asked: its labels"),
+            (
+                9,
+                &|it| standing(it).overdraft_limit = limit(1),
+                "not as it was asked: its overdraft limit",
+            ),
+            (11, &state(AccountState::Frozen), "not as it was asked: its state"),
+            (16, &state(AccountState::Active), "not as it was asked: its state"),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_hold_is_what_was_asked() {
+    let records = more_records().await;
+    let of = |number: usize| records[number - 1].outcome.clone();
+    let release = |it: &mut Record| {
+        it.request.command = Command::ReleaseHold { hold_id: HoldId::new(LEDGER, it.sequence) };
+    };
+    let more = |it: &mut Record| {
+        hold(it).amount.amount = amount(21);
+        standing(it).held += 1;
+    };
+    check_lies(
+        &records,
+        &[
+            (12, &more, "not as it was asked: its amount"),
+            (12, &|it| hold(it).to_account_id = None, "not as it was asked: who it pays"),
+            (12, &|it| hold(it).expire_time = never(), "not as it was asked: its time of expiry"),
+            (12, &|it| hold(it).labels = labels(), "not as it was asked: its labels"),
+            (
+                12,
+                &|it| hold(it).description = Description::default(),
+                "not as it was asked: its description",
+            ),
+            (12, &|it| hold(it).create_time = never(), "not as it was asked: its time of creation"),
+            (
+                12,
+                &|it| it.request.id = records[0].request.id.clone(),
+                "not as it was asked: its request id",
+            ),
+            (13, &release, "not as it was asked: its hold"),
+            (9, &|it| it.request = records[3].request.clone(), "it did something else"),
+            (11, &|it| it.outcome = of(4), "it did something else"),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_capture_moves_what_was_asked() {
+    let capture = |record: &mut Record, captured: i64| {
+        let (captured, transaction) = (amount(captured), record.sequence);
+        hold(record).state = HoldState::Captured { captured, transaction };
+        posting(record).movement.amount = captured;
+    };
+    let another = |it: &mut Record| {
+        let hold_id = HoldId::new(LEDGER, Sequence::new(12));
+        it.request.command = Command::CaptureHold { hold_id, amount: None };
+    };
+    check_lies(
+        &more_records().await,
+        &[
+            (7, &|it| capture(it, 29), "not as it was asked: its amount"),
+            (7, &|it| capture(it, 40), "not as it was asked: its amount"),
+            (19, &|it| capture(it, 19), "not as it was asked: its amount"),
+            (19, &another, "not as it was asked: its hold"),
+        ],
+    );
+}
+
+#[tokio::test]
+async fn a_reversal_moves_what_was_asked() {
+    let another = |it: &mut Record| {
+        let Command::ReverseTransaction { transaction_id, .. } = &mut it.request.command else {
+            panic!()
+        };
+        *transaction_id = TransactionId::new(LEDGER, Sequence::new(3));
+    };
+    let part = |it: &mut Record, part| posting(it).movement.amount = amount(part);
+    let records = more_records().await;
+    check_lies(
+        &records,
+        &[
+            (8, &|it| part(it, 299), "not as it was asked: its amount"),
+            (8, &another, "not as it was asked: its transaction"),
+            (17, &|it| part(it, 11), "not as it was asked: its amount"),
+            (20, &|it| part(it, 19), "not as it was asked: its amount"),
+        ],
+    );
+
+    let mut audit = Audit::new(LEDGER);
+    for record in &records {
+        audit.check(record).expect("nothing is wrong with it");
+    }
+    assert_eq!(audit.end(), Ok(8));
+}
+
+fn limit(minor_units: i64) -> OverdraftLimit {
+    OverdraftLimit::new(minor_units).expect("it is not below 0")
 }
