@@ -27,7 +27,7 @@ use tower::util::Either;
 
 use crate::grpc::edge::Stage;
 use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
-use crate::grpc::{Access, Admission, BySize, Capacity, Observer, Service, edge};
+use crate::grpc::{Access, Admission, BySize, Capacity, Observer, Service, compressing, edge};
 use crate::store::Store;
 
 use connection::Ending;
@@ -167,7 +167,7 @@ pub async fn run_opening<S: Store>(
         let store = opening.await.map_err(Error::Opening)?;
         let reachable = store.reachable();
         let service = Service::new(store).watched_by(observer);
-        let bank = BySize::new(BankServiceServer::new(service), max_message_bytes);
+        let bank = BySize::new(compressing(BankServiceServer::new(service)), max_message_bytes);
         // It is set here alone, once.
         let _ = all.set(All::new(bank, health_service)?);
         let tell = async |is_reachable: bool| {

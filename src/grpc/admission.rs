@@ -179,6 +179,15 @@ impl Place {
         }
     }
 
+    /// Counts a packed request that may unfold to so many bytes, or to all that there may be.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Overloaded`] when there is too much already; it is not counted then.
+    pub(super) fn count_packed(&self, size: usize) -> Result<(), Error> {
+        self.count(size.min(self.rooms.max_bytes), false)
+    }
+
     /// Counts an answer that is about to be sent.
     ///
     /// # Errors

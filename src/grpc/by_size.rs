@@ -4,14 +4,20 @@
 //! what is larger is refused as soon as it says so, before it is read.
 
 use std::convert::Infallible;
+use std::future::ready;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
+use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use super::admission::Place;
+use super::compression::is_packed;
 use super::observe::{is_of_the_bank, method_of};
 use super::proto::bank_service_server::{BankService, BankServiceServer};
+use super::status::Error;
 
 /// How many bytes a request that is no batch may have, and each message of a pipe.
 pub(super) const SMALL: usize = 64 << 10;
@@ -19,6 +25,7 @@ pub(super) const SMALL: usize = 64 << 10;
 /// The bank's service, with a size for each of its methods.
 #[derive(Debug)]
 pub struct BySize<T> {
+    max_bytes: usize,
     batches: BankServiceServer<T>,
     others: BankServiceServer<T>,
 }
@@ -28,7 +35,15 @@ impl<T: BankService> BySize<T> {
     #[must_use]
     pub fn new(service: BankServiceServer<T>, max_bytes: usize) -> Self {
         let others = service.clone().max_decoding_message_size(max_bytes.min(SMALL));
-        Self { batches: service.max_decoding_message_size(max_bytes), others }
+        Self { max_bytes, batches: service.max_decoding_message_size(max_bytes), others }
+    }
+
+    /// Counts what a packed batch may unfold to: what arrives of it says nothing about that.
+    fn count_packed(&self, request: &Request<Body>) -> Result<(), Error> {
+        match request.extensions().get::<Arc<Place>>() {
+            Some(place) if is_packed(request.headers()) => place.count_packed(self.max_bytes),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether a call of this path is one of its own.
@@ -41,7 +56,11 @@ impl<T: BankService> BySize<T> {
 /// Whatever `T` is: the service is shared.
 impl<T> Clone for BySize<T> {
     fn clone(&self) -> Self {
-        Self { batches: self.batches.clone(), others: self.others.clone() }
+        Self {
+            max_bytes: self.max_bytes,
+            batches: self.batches.clone(),
+            others: self.others.clone(),
+        }
     }
 }
 
@@ -57,7 +76,10 @@ impl<T: BankService> Service<Request<Body>> for BySize<T> {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match method_of(request.uri().path()) {
-            Some("ExecuteBatch") => self.batches.call(request),
+            Some("ExecuteBatch") => match self.count_packed(&request) {
+                Ok(()) => self.batches.call(request),
+                Err(error) => Box::pin(ready(Ok(Status::from(error).into_http()))),
+            },
             Some(_) | None => self.others.call(request),
         }
     }

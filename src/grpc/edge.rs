@@ -22,9 +22,9 @@ use tower::{Service, ServiceExt};
 use super::access::Access;
 use super::admission::{Admission, Place};
 use super::arriving::Arriving;
-use super::deadline;
 use super::observe::{CallLog, Observer, Outcome};
 use super::status::{Error, Violations, is_unreadable};
+use super::{compression, deadline};
 
 /// When a call that goes on must end. A handler that takes in work as it goes watches for it by itself, so
 /// that nothing is done whose result is never told; any other stream is cut off.
@@ -98,6 +98,7 @@ where
     let is_bank_call = call.is_of_the_bank();
     let mut outcome = Outcome::of(call.clone(), observer);
     request.extensions_mut().insert(call.clone());
+    compression::answer_alike(request.headers_mut());
 
     let attempt = access.attempt(&request);
     let admitted = admit(&request, stage, is_bank_call, admission, &draining);
@@ -117,8 +118,9 @@ where
             Ok(place) => {
                 // Health is told to the last.
                 let ends = if is_bank_call { draining.clone() } else { CancellationToken::new() };
-                let request =
+                let mut request =
                     request.map(|body| Body::new(Arriving::new(body, place.clone(), ends)));
+                request.extensions_mut().insert(place.clone());
                 let response = match deadline::within(deadline, routes.oneshot(request)).await {
                     Err(error) => Status::from(error).into_http(),
                     Ok(Ok(response)) if is_bank_call => in_our_words(response),

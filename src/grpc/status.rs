@@ -244,11 +244,15 @@ impl From<Error> for Status {
     }
 }
 
-/// Whether a status is tonic's own for a message that is too large, cut off or missing: OUT_OF_RANGE or
-/// INTERNAL, without details. All of these are invalid requests; the service itself never answers so.
+/// Whether a status is tonic's own for a message that is too large, packed or not, cut off or missing:
+/// OUT_OF_RANGE, RESOURCE_EXHAUSTED or INTERNAL, without details. All of these are invalid requests; the service
+/// itself never answers so.
 pub(super) fn is_unreadable(status: &Status) -> bool {
     status.details().is_empty()
-        && matches!(status.code(), Code::Internal | Code::OutOfRange | Code::Unknown)
+        && matches!(
+            status.code(),
+            Code::Internal | Code::OutOfRange | Code::ResourceExhausted | Code::Unknown
+        )
 }
 
 /// The code and the reason of a refusal.

@@ -23,6 +23,7 @@ mod bounds;
 mod capacity;
 mod cases;
 mod command_line;
+mod compression;
 mod confinement;
 mod connections;
 mod database_checks;
