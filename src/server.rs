@@ -10,6 +10,7 @@ mod listen;
 mod opening;
 mod routes;
 mod tls;
+mod untaken;
 mod workers;
 
 use std::future::Future;

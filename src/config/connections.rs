@@ -89,6 +89,17 @@ pub struct ConnectionSettings {
     )]
     pub keepalive_timeout: Duration,
 
+    /// How long an answer, or a message of a stream, may wait for its client to take it
+    #[arg(
+        long,
+        env = "BANK_ANSWER_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "1m",
+        value_parser = parse_duration,
+        hide_env_values = true
+    )]
+    pub answer_timeout: Duration,
+
     /// How many calls a connection may have open
     #[arg(
         long,
@@ -147,6 +158,7 @@ impl ConnectionSettings {
             max_connection_idle: self.max_connection_idle,
             max_connection_age: self.max_connection_age,
             max_connection_age_grace: self.max_connection_age_grace,
+            answer_timeout: self.answer_timeout,
             max_streams: self.max_streams,
             max_pending_resets: count(self.max_pending_resets),
             keepalive_interval: self.keepalive_interval,

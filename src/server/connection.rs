@@ -18,7 +18,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +26,7 @@ use tonic::body::Body;
 
 use super::Limits;
 use super::opening::Opened;
+use super::untaken::{Runner, Taking};
 
 /// How a server tells its connections that it ends.
 #[derive(Clone, Debug)]
@@ -49,19 +50,22 @@ where
     let address = peer.address;
     let draining = ending.draining.child_token();
     let activity = Arc::new(Activity::begin());
+    let runner = Runner::new(limits.answer_timeout);
     let service = service_fn({
-        let (activity, draining) = (activity.clone(), draining.clone());
+        let (activity, draining, runner) = (activity.clone(), draining.clone(), runner.clone());
         move |request: Request<Incoming>| {
-            let call = activity.call();
+            let (call, answering) = (activity.call(), runner.begin());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer.clone());
             let response = calls(request, draining.clone());
             async move {
-                response.await.map(|response| response.map(|inner| Counted { inner, _call: call }))
+                let response = response.await?;
+                let taking = answering.begin();
+                Ok::<_, Infallible>(response.map(|inner| Counted { inner, taking, _call: call }))
             }
         }
     });
-    let connection = http2(&limits).serve_connection(TokioIo::new(stream), service);
+    let connection = http2(&limits, runner).serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
 
     let why = tokio::select! {
@@ -113,8 +117,8 @@ fn tell_end(address: Option<std::net::SocketAddr>, ended: hyper::Result<()>) {
 /// use; but what is queued for a client that doesn't read must have an end (RUSTSEC-2024-0003).
 const MAX_LOCAL_RESETS: usize = 16_384;
 
-fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2(limits: &Limits, runner: Runner) -> http2::Builder<Runner> {
+    let mut builder = http2::Builder::new(runner);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.max_streams)
@@ -187,6 +191,7 @@ pin_project! {
     struct Counted<B> {
         #[pin]
         inner: B,
+        taking: Arc<Taking>,
         _call: Call,
     }
 }
@@ -199,7 +204,11 @@ impl<B: http_body::Body> http_body::Body for Counted<B> {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().inner.poll_frame(context)
+        // It is asked for when what came before was taken.
+        let this = self.project();
+        let frame = this.inner.poll_frame(context);
+        this.taking.waits(frame.is_ready());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

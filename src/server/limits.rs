@@ -22,6 +22,8 @@ pub struct Limits {
     pub max_connection_age: Duration,
     /// How long calls may go on when their connection is to end.
     pub max_connection_age_grace: Duration,
+    /// How long an answer, or a message of a stream, may wait for its client to take it.
+    pub answer_timeout: Duration,
     /// How many calls one connection may have open.
     pub max_streams: u32,
     /// How many streams one connection may have reset before they were accepted (CVE-2023-44487).
@@ -42,6 +44,7 @@ impl Default for Limits {
             max_connection_idle: Duration::from_secs(5 * 60),
             max_connection_age: Duration::from_secs(3600),
             max_connection_age_grace: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(60),
             max_streams: 1024,
             max_pending_resets: 20,
             keepalive_interval: Duration::from_secs(30),

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use bank::grpc::proto;
+use bank::grpc::{Capacity, proto};
 use bank::server::{Drained, Limits, Options};
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -248,6 +248,72 @@ async fn a_connection_that_gives_no_sign_of_life_ends() {
     }
     let response = begin(&mut client, "CreateAccount", &create("alice", "USD"));
     assert_eq!(trailers(response).await.expect("it is answered")["grpc-status"], "0");
+}
+
+/// Who doesn't take what it has asked for doesn't keep it either, nor its place; others on the connection go
+/// on.
+#[tokio::test]
+async fn an_answer_that_is_not_taken_is_dropped() {
+    let limits = Limits { answer_timeout: SOON, ..Limits::default() };
+    let capacity = Capacity { calls: 1, watchers: 1, ..Capacity::default() };
+    let server = TestServer::start_with(Options { limits, capacity, ..Options::default() }).await;
+    let stream = silent(&server).await;
+    // Nothing of a body may be sent until it is asked for.
+    let (mut client, connection) = h2::client::Builder::new()
+        .initial_window_size(0)
+        .handshake::<_, Bytes>(stream)
+        .await
+        .expect("it speaks HTTP/2");
+    let _connection = tokio::spawn(connection);
+    let watch = proto::WatchTransactionsRequest::default();
+    for response in [
+        begin(&mut client, "CreateAccount", &create("alice", "USD")),
+        begin(&mut client, "WatchTransactions", &watch),
+    ] {
+        let mut body = response.await.expect("it is answered").into_body();
+        let end = comes(body.data()).await.expect("it ends").expect_err("it was not taken");
+        assert_eq!(end.reason(), Some(h2::Reason::CANCEL), "{end:?}");
+    }
+    let nobody = proto::GetAccountRequest { account_id: "nobody".to_owned() };
+    let response = begin(&mut client, "GetAccount", &nobody).await.expect("it is answered");
+    assert_eq!(response.headers()["grpc-status"], "5");
+    // Their places are free.
+    let mut other = server.client().await;
+    other.deposit(deposit("alice", 1, "USD")).await.expect("there is a place");
+    other.watch_transactions(watch).await.expect("there is a place");
+}
+
+/// A feed in which nothing happens waits for nobody; one whose reader takes a little now and then goes on.
+#[tokio::test]
+async fn a_stream_that_is_read_goes_on() {
+    let limits = Limits { answer_timeout: SOON, ..Limits::default() };
+    let server = TestServer::start_with(limited(limits)).await;
+    let mut client = server.client().await;
+    client.create_account(create("alice", "USD")).await.expect("it opens");
+    let request = proto::WatchTransactionsRequest::default();
+    let mut feed =
+        client.watch_transactions(request.clone()).await.expect("it begins").into_inner();
+    feed.message().await.expect("it goes on").expect("it goes on");
+    // This one is cut off, and it began later.
+    let (mut slow, _connection) = {
+        let stream = silent(&server).await;
+        let mut builder = h2::client::Builder::new();
+        let (client, connection) = builder
+            .initial_window_size(0)
+            .handshake::<_, Bytes>(stream)
+            .await
+            .expect("it speaks HTTP/2");
+        (client, tokio::spawn(connection))
+    };
+    for amount in 1..=2 {
+        let mut body =
+            begin(&mut slow, "WatchTransactions", &request).await.expect("it begins").into_body();
+        comes(body.data()).await.expect("it ends").expect_err("it was not taken");
+        client.deposit(deposit("alice", amount, "USD")).await.expect("it is posted");
+        let message = feed.message().await.expect("it goes on").expect("it goes on");
+        let transaction = message.transaction.expect("it is set");
+        assert_eq!(transaction.amount.expect("it is set").minor_units, amount);
+    }
 }
 
 #[tokio::test]
