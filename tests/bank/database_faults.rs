@@ -99,7 +99,7 @@ async fn a_bank_that_has_gone_without_a_word_holds_up_nobody_for_ever() {
         proto::DepositRequest { request_id: "d".to_owned(), ..deposit("alice", 1, "USD") };
     let call = tokio::spawn(async move { (calls.deposit(request.clone()).await, calls, request) });
     cluster.until_blocked("gone").await;
-    gone.signal(Signal::STOP);
+    gone.stop();
     lock.rollback().await.expect("it ends");
     cluster
         .until(

@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
+use procfs::ProcResult;
+use procfs::process::{Process, Task};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The binary with its arguments, and with no settings of the environment that the tests run in.
@@ -106,6 +108,18 @@ impl Running {
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("it has an id");
         kill_process(pid, signal).expect("it is there");
+    }
+
+    /// Has it stand still, in every one of its threads: a signal alone reaches them one after the other.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+        let process = Process::new(self.child.id().cast_signed()).expect("it is there");
+        let stands = |task: ProcResult<Task>| {
+            task.and_then(|task| task.stat()).is_ok_and(|stat| stat.state == 'T')
+        };
+        while !process.tasks().expect("it is there").all(stands) {
+            std::thread::yield_now();
+        }
     }
 
     /// Waits for its end: the exit code, and what it has logged since it listened.
