@@ -3,7 +3,7 @@
 //! **Invariant:** every connection ends by itself: when it has had no call for too long, when it is too old,
 //! or when the server ends. It is told so first (GOAWAY), so that its client makes a new one and loses no
 //! call; when the time for that is up its streams end with UNAVAILABLE, and after as much time again
-//! whatever is left is cut off.
+//! whatever is left is cut off. One that takes nothing of what it is sent is cut off without a word.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,6 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
@@ -65,7 +66,11 @@ where
             }
         }
     });
-    let connection = http2(&limits, runner).serve_connection(TokioIo::new(stream), service);
+    // Who reads nothing can't be told of its end either: hyper would wait until it is.
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(limits.answer_timeout));
+    let stream = TokioIo::new(Box::pin(stream));
+    let connection = http2(&limits, runner).serve_connection(stream, service);
     let mut connection = pin!(connection);
 
     let why = tokio::select! {

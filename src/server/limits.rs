@@ -22,7 +22,8 @@ pub struct Limits {
     pub max_connection_age: Duration,
     /// How long calls may go on when their connection is to end.
     pub max_connection_age_grace: Duration,
-    /// How long an answer, or a message of a stream, may wait for its client to take it.
+    /// How long an answer, or a message of a stream, may wait for its client to take it, and a connection for
+    /// the network to take anything at all.
     pub answer_timeout: Duration,
     /// How many calls one connection may have open.
     pub max_streams: u32,

@@ -283,6 +283,20 @@ async fn an_answer_that_is_not_taken_is_dropped() {
     other.watch_transactions(watch).await.expect("there is a place");
 }
 
+/// A client that reads nothing, and has the bank say more than the network takes, can't be told of its end: the
+/// connection ends all the same.
+#[tokio::test]
+async fn a_connection_that_is_not_read_ends() {
+    let limits = Limits { answer_timeout: SOON, keepalive_interval: NEVER, ..Limits::default() };
+    let server = TestServer::start_with(limited(limits)).await;
+    let mut stream = silent(&server).await;
+    let settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(settings).await.expect("it is heard");
+    // Each is answered in as many bytes.
+    let pings = b"\0\0\x08\x06\0\0\0\0\0\0\0\0\0\0\0\0\0".repeat(1000);
+    comes(async { while stream.write_all(&pings).await.is_ok() {} }).await;
+}
+
 /// A feed in which nothing happens waits for nobody; one whose reader takes a little now and then goes on.
 #[tokio::test]
 async fn a_stream_that_is_read_goes_on() {
