@@ -18,6 +18,7 @@ use super::compression::is_packed;
 use super::observe::{is_of_the_bank, method_of};
 use super::proto::bank_service_server::{BankService, BankServiceServer};
 use super::status::Error;
+use super::whole::Whole;
 
 /// How many bytes a request that is no batch may have, and each message of a pipe.
 pub(super) const SMALL: usize = 64 << 10;
@@ -77,7 +78,10 @@ impl<T: BankService> Service<Request<Body>> for BySize<T> {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match method_of(request.uri().path()) {
             Some("ExecuteBatch") => match self.count_packed(&request) {
-                Ok(()) => self.batches.call(request),
+                Ok(()) => {
+                    let max_bytes = self.max_bytes;
+                    self.batches.call(request.map(|body| Body::new(Whole::new(body, max_bytes))))
+                }
                 Err(error) => Box::pin(ready(Ok(Status::from(error).into_http()))),
             },
             Some(_) | None => self.others.call(request),

@@ -26,6 +26,7 @@ mod render;
 pub mod service;
 mod status;
 mod watch;
+mod whole;
 mod within;
 
 pub(crate) use access::AUDIT_TARGET;
