@@ -148,7 +148,7 @@ pub async fn run_opening<S: Store>(
     };
     let stop = CancellationToken::new();
     let max_message_bytes = limits.max_message_bytes;
-    let renewed = tls.clone();
+    let (renewed, watching) = (tls.clone(), observer.clone());
     let when = Ending { draining: draining.clone(), stop: stop.clone() };
     let renewing = async {
         match &renewed {
@@ -158,7 +158,7 @@ pub async fn run_opening<S: Store>(
     };
     let serving = async {
         tokio::select! {
-            () = listen::serve(listener, workers, limits, tls, calls, when) => {}
+            () = listen::serve(listener, workers, limits, tls, calls, watching, when) => {}
             () = renewing => {}
         }
     };

@@ -12,6 +12,7 @@ use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use super::connection::{self, Ending};
 use super::opening::{self, Opened};
 use super::workers::{Seat, Workers};
 use super::{Limits, Tls};
+use crate::grpc::Observer;
 
 /// How many connections may be half open. One more, and the oldest of them ends: an honest one takes no
 /// longer than some round trips.
@@ -44,6 +46,7 @@ pub(super) async fn serve<C, F, B>(
     limits: Limits,
     tls: Option<Tls>,
     calls: C,
+    observer: Arc<Observer>,
     ending: Ending,
 ) where
     C: Fn(Request<Body>, CancellationToken) -> F + Clone + Send + Sync + 'static,
@@ -68,6 +71,11 @@ pub(super) async fn serve<C, F, B>(
                     let runtime = opened.seat.runtime().clone();
                     let (calls, limits) = (calls.clone(), limits.clone());
                     let serving = connection::serve(opened, calls, limits, ending.clone());
+                    let counted = observer.tally.connect();
+                    let serving = async move {
+                        let _counted = counted;
+                        serving.await;
+                    };
                     connections.spawn_on(serving, &runtime);
                 }
             }
@@ -152,8 +160,6 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use rcgen::{
         BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
         SanType,
@@ -221,6 +227,7 @@ mod tests {
             Limits::default(),
             tls,
             calls,
+            Arc::default(),
             ending,
         ));
 

@@ -157,7 +157,8 @@ impl Look {
             let labels = [("rpc_method", method)];
             family.encode_family(&labels)?.encode_gauge(&calls.in_flight())?;
         }
-        page.gauge("bank_watchers", "Readers of the live feed", None, &tally.watchers())
+        page.gauge("bank_watchers", "Readers of the live feed", None, &tally.watchers())?;
+        page.gauge("bank_connections", "Open connections", None, &tally.connections())
     }
 
     fn operations(&self, page: &mut Page) -> fmt::Result {

@@ -96,6 +96,8 @@ async fn more_connections_than_there_may_be_are_closed_at_once() {
         is_closed(&mut silent(&server).await).await;
     }
     first.deposit(deposit("alice", 1, "USD")).await.expect("it is served still");
+    let page = server.metrics.text().await.expect("it is text");
+    assert!(page.contains("\nbank_connections 2\n"), "{page}");
 
     // When one goes, there is room for another.
     drop(second);
@@ -104,6 +106,8 @@ async fn more_connections_than_there_may_be_are_closed_at_once() {
             let Ok(channel) = server.endpoint().connect().await else { continue };
             let mut third = bank::grpc::proto::bank_service_client::BankServiceClient::new(channel);
             if third.deposit(deposit("bob", 1, "USD")).await.is_ok() {
+                let page = server.metrics.text().await.expect("it is text");
+                assert!(page.contains("\nbank_connections 2\n"), "{page}");
                 return;
             }
         }

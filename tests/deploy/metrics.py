@@ -73,6 +73,7 @@ def page(tools):
     for name, kind in {
         "rpc_server_call_duration_seconds": "histogram",
         "bank_calls_in_flight": "gauge",
+        "bank_connections": "gauge",
         "bank_transactions": "counter",
         "bank_refusals": "counter",
         "bank_group_size": "histogram",

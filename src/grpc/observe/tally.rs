@@ -5,8 +5,8 @@
 //! the start; what it counts by is bounded, whatever a client sends. Under which names the counts are shown
 //! is not here.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use prost::Message;
@@ -136,6 +136,17 @@ pub struct Tally {
     transactions: [AtomicU64; TYPES.len()],
     replays: AtomicU64,
     refusals: [AtomicU64; REASONS.len()],
+    connections: Arc<AtomicU64>,
+}
+
+/// A connection that is counted until this is dropped.
+#[derive(Debug)]
+pub struct Connected(Arc<AtomicU64>);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The calls of one method.
@@ -170,6 +181,7 @@ impl Default for Tally {
             transactions: Default::default(),
             replays: AtomicU64::new(0),
             refusals: std::array::from_fn(|_| AtomicU64::new(0)),
+            connections: Arc::default(),
         }
     }
 }
@@ -233,6 +245,19 @@ impl Tally {
     /// a stream.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         REASONS.into_iter().zip(self.refusals.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
+    /// Counts a connection that is open now.
+    #[must_use]
+    pub fn connect(&self) -> Connected {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        Connected(self.connections.clone())
+    }
+
+    /// How many connections are open that have said what they want.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// How many readers the live feed has.
