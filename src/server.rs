@@ -9,6 +9,7 @@ mod limits;
 mod listen;
 mod opening;
 mod routes;
+mod since;
 mod tls;
 mod untaken;
 mod workers;

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,13 +20,14 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 use super::Limits;
 use super::opening::Opened;
+use super::since::{Since, lasting};
 use super::untaken::{Runner, Taking};
 
 /// How a server tells its connections that it ends.
@@ -142,19 +143,14 @@ fn give_or_take_a_tenth(duration: Duration) -> Duration {
 /// Which calls a connection has, and since when it has none.
 #[derive(Debug)]
 struct Activity {
-    began: Instant,
     running: AtomicUsize,
-    /// In microseconds since it began: when the last call ended.
-    idle_since_us: AtomicU64,
+    /// Since when the last call has ended, whatever has begun since.
+    ended: Since,
 }
 
 impl Activity {
     fn begin() -> Self {
-        Self {
-            began: Instant::now(),
-            running: AtomicUsize::new(0),
-            idle_since_us: AtomicU64::new(0),
-        }
+        Self { running: AtomicUsize::new(0), ended: Since::now() }
     }
 
     /// A call that runs until what comes out is dropped.
@@ -165,17 +161,11 @@ impl Activity {
 
     /// Waits until there has been no call for so long.
     async fn idle_for(&self, limit: Duration) {
-        loop {
-            let idle_since = match self.running.load(Ordering::Acquire) {
-                0 => self.began + Duration::from_micros(self.idle_since_us.load(Ordering::Relaxed)),
-                _ => Instant::now(),
-            };
-            if idle_since.elapsed() >= limit {
-                return;
-            }
-            // A call that ends meanwhile only moves the end further off.
-            sleep_until(idle_since + limit).await;
-        }
+        lasting(limit, || match self.running.load(Ordering::Acquire) {
+            0 => self.ended.get(),
+            _ => None,
+        })
+        .await;
     }
 }
 
@@ -185,8 +175,7 @@ struct Call(Arc<Activity>);
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let now = u64::try_from(self.0.began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.0.idle_since_us.store(now, Ordering::Relaxed);
+        self.0.ended.set(true);
         self.0.running.fetch_sub(1, Ordering::Release);
     }
 }

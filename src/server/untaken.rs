@@ -6,13 +6,13 @@
 //! reader takes a message now and then.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hyper::rt::Executor;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+
+use super::since::{Since, lasting};
 
 /// Runs the calls of a connection, each until it has ended or its answer wasn't taken in time.
 #[derive(Clone, Debug)]
@@ -29,48 +29,21 @@ pub(super) struct Answering(oneshot::Sender<Arc<Taking>>);
 impl Answering {
     /// From now on it must be taken in time.
     pub(super) fn begin(self) -> Arc<Taking> {
-        let taking = Arc::new(Taking { began: Instant::now(), waits_since: AtomicU64::new(0) });
+        let taking = Arc::new(Taking(Since::now()));
         // The call may have ended.
         let _ = self.0.send(taking.clone());
         taking
     }
 }
 
-/// How far an answer is taken.
+/// How far an answer is taken: since when a part of it has waited for the client.
 #[derive(Debug)]
-pub(super) struct Taking {
-    began: Instant,
-    /// In microseconds after it began: since when it has waited for the client. [`NOTHING_WAITS`] while
-    /// there is nothing to be taken.
-    waits_since: AtomicU64,
-}
-
-const NOTHING_WAITS: u64 = u64::MAX;
+pub(super) struct Taking(Since);
 
 impl Taking {
     /// There is a part to be taken, or none yet.
     pub(super) fn waits(&self, is_waiting: bool) {
-        let since = if is_waiting {
-            u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
-        } else {
-            NOTHING_WAITS
-        };
-        self.waits_since.store(since, Ordering::Relaxed);
-    }
-
-    /// Waits until a part has waited for so long.
-    async fn overdue(&self, timeout: Duration) {
-        loop {
-            let since = match self.waits_since.load(Ordering::Relaxed) {
-                NOTHING_WAITS => Instant::now(),
-                since => self.began + Duration::from_micros(since),
-            };
-            if since.elapsed() >= timeout {
-                return;
-            }
-            // Whatever is taken meanwhile only moves the end further off.
-            sleep_until(since + timeout).await;
-        }
+        self.0.set(is_waiting);
     }
 }
 
@@ -99,7 +72,7 @@ where
             let Some(told) = told else { return call.await };
             let untaken = async {
                 match told.await {
-                    Ok(taking) => taking.overdue(timeout).await,
+                    Ok(taking) => lasting(timeout, || taking.0.get()).await,
                     // It ends without an answer.
                     Err(_) => std::future::pending().await,
                 }
