@@ -15,7 +15,7 @@ use tower::Service;
 
 use super::admission::Place;
 use super::compression::is_packed;
-use super::observe::{is_of_the_bank, method_of};
+use super::observe::method_of;
 use super::proto::bank_service_server::{BankService, BankServiceServer};
 use super::status::Error;
 use super::whole::Whole;
@@ -50,7 +50,7 @@ impl<T: BankService> BySize<T> {
     /// Whether a call of this path is one of its own.
     #[must_use]
     pub fn serves(path: &str) -> bool {
-        is_of_the_bank(path)
+        method_of(path).is_some()
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct CallLog {
 impl CallLog {
     /// A call that begins now.
     pub(super) fn begin(observer: &Observer, path: &str, headers: &HeaderMap) -> Arc<Self> {
-        let spans = observer.spans.as_ref().filter(|_| is_of_the_bank(path));
+        let spans = observer.spans.as_ref().filter(|_| method_of(path).is_some());
         Arc::new(Self {
             path: path.to_owned(),
             started: Instant::now(),
@@ -57,7 +57,7 @@ impl CallLog {
 
     /// Whether it is of `bank.v1.BankService`, and not of health or reflection.
     pub(super) fn is_of_the_bank(&self) -> bool {
-        is_of_the_bank(&self.path)
+        method_of(&self.path).is_some()
     }
 
     /// The span of a part of it, which ends when it is dropped; none when the call has none.
@@ -138,12 +138,6 @@ impl Drop for Outcome {
     fn drop(&mut self) {
         self.is(Code::Cancelled);
     }
-}
-
-/// Whether a path is of `bank.v1.BankService`.
-pub(super) fn is_of_the_bank(path: &str) -> bool {
-    let path = path.strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
-    path.is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// The reason of a status in headers. tonic's own statuses have none.
