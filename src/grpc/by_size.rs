@@ -14,7 +14,6 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::admission::Place;
-use super::compression::is_packed;
 use super::observe::method_of;
 use super::proto::bank_service_server::{BankService, BankServiceServer};
 use super::status::Error;
@@ -22,6 +21,10 @@ use super::whole::Whole;
 
 /// How many bytes a request that is no batch may have, and each message of a pipe.
 pub(super) const SMALL: usize = 64 << 10;
+
+/// Marks a request whose messages may be packed, with its place.
+#[derive(Clone, Debug)]
+pub(super) struct Packed(pub(super) Arc<Place>);
 
 /// The bank's service, with a size for each of its methods.
 #[derive(Debug)]
@@ -41,10 +44,8 @@ impl<T: BankService> BySize<T> {
 
     /// Counts what a packed batch may unfold to: what arrives of it says nothing about that.
     fn count_packed(&self, request: &Request<Body>) -> Result<(), Error> {
-        match request.extensions().get::<Arc<Place>>() {
-            Some(place) if is_packed(request.headers()) => place.count_packed(self.max_bytes),
-            Some(_) | None => Ok(()),
-        }
+        let packed = request.extensions().get::<Packed>();
+        packed.map_or(Ok(()), |Packed(place)| place.count_packed(self.max_bytes))
     }
 
     /// Whether a call of this path is one of its own.
@@ -76,15 +77,13 @@ impl<T: BankService> Service<Request<Body>> for BySize<T> {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match method_of(request.uri().path()) {
-            Some("ExecuteBatch") => match self.count_packed(&request) {
-                Ok(()) => {
-                    let max_bytes = self.max_bytes;
-                    self.batches.call(request.map(|body| Body::new(Whole::new(body, max_bytes))))
-                }
-                Err(error) => Box::pin(ready(Ok(Status::from(error).into_http()))),
-            },
-            Some(_) | None => self.others.call(request),
+        if method_of(request.uri().path()) != Some("ExecuteBatch") {
+            return self.others.call(request);
         }
+        if let Err(error) = self.count_packed(&request) {
+            return Box::pin(ready(Ok(Status::from(error).into_http())));
+        }
+        let max_bytes = self.max_bytes;
+        self.batches.call(request.map(|body| Body::new(Whole::new(body, max_bytes))))
     }
 }

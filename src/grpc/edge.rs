@@ -22,6 +22,7 @@ use tower::{Service, ServiceExt};
 use super::access::Access;
 use super::admission::{Admission, Place};
 use super::arriving::Arriving;
+use super::by_size::Packed;
 use super::observe::{CallLog, Observer, Outcome};
 use super::status::{Error, Violations, is_unreadable};
 use super::{compression, deadline};
@@ -120,7 +121,9 @@ where
                 let ends = if is_bank_call { draining.clone() } else { CancellationToken::new() };
                 let mut request =
                     request.map(|body| Body::new(Arriving::new(body, place.clone(), ends)));
-                request.extensions_mut().insert(place.clone());
+                if compression::is_packed(request.headers()) {
+                    request.extensions_mut().insert(Packed(place.clone()));
+                }
                 let response = match deadline::within(deadline, routes.oneshot(request)).await {
                     Err(error) => Status::from(error).into_http(),
                     Ok(Ok(response)) if is_bank_call => in_our_words(response),
