@@ -17,16 +17,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep};
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
 use super::connection::{self, Ending};
 use super::opening::{self, Opened};
-use super::workers::{Seat, Workers};
+use super::workers::Workers;
 use super::{Limits, Tls};
 use crate::grpc::Observer;
 
@@ -71,12 +71,12 @@ pub(super) async fn serve<C, F, B>(
                     let runtime = opened.seat.runtime().clone();
                     let (calls, limits) = (calls.clone(), limits.clone());
                     let serving = connection::serve(opened, calls, limits, ending.clone());
-                    let counted = observer.tally.connect();
-                    let serving = async move {
-                        let _counted = counted;
+                    let connected = observer.tally.connect();
+                    let counted = async move {
                         serving.await;
+                        drop(connected);
                     };
-                    connections.spawn_on(serving, &runtime);
+                    connections.spawn_on(counted, &runtime);
                 }
             }
             accepted = listener.accept() => match accepted {
@@ -87,7 +87,10 @@ pub(super) async fn serve<C, F, B>(
                 }
                 Ok((stream, address)) => {
                     let tls = tls.as_ref().map(Tls::acceptor);
-                    half_open.begin(stream, address, workers.seat(), tls, &limits);
+                    let seat = workers.seat();
+                    let runtime = seat.runtime().clone();
+                    let opening = opening::open(stream, address, seat, tls, limits.clone());
+                    half_open.begin(&runtime, opening);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -110,13 +113,11 @@ struct HalfOpen {
 }
 
 impl HalfOpen {
+    /// Begins one more, which the runtime runs.
     fn begin(
         &mut self,
-        stream: TcpStream,
-        address: SocketAddr,
-        seat: Seat,
-        tls: Option<TlsAcceptor>,
-        limits: &Limits,
+        runtime: &Handle,
+        opening: impl Future<Output = Option<Opened>> + Send + 'static,
     ) {
         if self.tasks.len() >= MAX_HALF_OPEN {
             self.oldest_first.retain(|task| !task.is_finished());
@@ -124,9 +125,7 @@ impl HalfOpen {
                 oldest.abort();
             }
         }
-        let runtime = seat.runtime().clone();
-        let opening = opening::open(stream, address, seat, tls, limits.clone());
-        let task = self.tasks.spawn_on(opening, &runtime);
+        let task = self.tasks.spawn_on(opening, runtime);
         self.oldest_first.push_back(task);
     }
 }
@@ -166,6 +165,7 @@ mod tests {
     };
     use rustls::pki_types::{PrivateKeyDer, ServerName};
     use rustls::{ClientConfig, RootCertStore};
+    use tokio::net::TcpStream;
     use tokio_rustls::TlsConnector;
 
     use super::*;
