@@ -169,8 +169,8 @@ impl Part {
             return Err(io(std::io::ErrorKind::AlreadyExists.into()));
         }
         let path = beside(to, ".part");
-        // Somebody who was killed may have left one, with the journal that SQLite keeps of it.
-        for old in [&path, &beside(&path, "-journal")] {
+        // Somebody who was killed may have left one.
+        for old in &written_for(&path) {
             match std::fs::remove_file(old) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(io(error));
@@ -199,10 +199,15 @@ impl Part {
     }
 }
 
+/// What is there of a file that is being made: itself, and the journal that SQLite keeps of it.
+fn written_for(path: &Path) -> [PathBuf; 2] {
+    [path.to_owned(), beside(path, "-journal")]
+}
+
 /// What was not finished is removed.
 impl Drop for Part {
     fn drop(&mut self) {
-        for left in [&self.path, &beside(&self.path, "-journal")] {
+        for left in written_for(&self.path) {
             // It isn't there once it has its name; what can't be removed is by the next that is begun.
             let _ = std::fs::remove_file(left);
         }
