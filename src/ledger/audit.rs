@@ -1,8 +1,8 @@
 //! The books worked out from nothing: whether records make sense one after the other.
 //!
 //! Balances are added up anew from the amounts that moved, and compared with what each record says that it
-//! left; what is held comes from the holds alone; all else is compared with what was asked (`asked.rs`). Nothing of [`super::decide()`] is used: what it decided
-//! is what is looked into.
+//! left; what is held comes from the holds alone; all else is compared with what was asked (`asked.rs`).
+//! Nothing of [`super::decide()`] is used: what it decided is what is looked into.
 
 mod asked;
 
