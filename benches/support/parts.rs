@@ -211,7 +211,7 @@ fn execute(name: &'static str, accounts: usize) -> Part {
 }
 
 fn convert(name: &'static str) -> Part {
-    let echo = Echo(Executed { record: record(), replayed: false });
+    let echo = Echo(Executed { record: Box::new(record()), replayed: false });
     let service = Arc::new(Service::new(Arc::new(echo)));
     let mut transfers = Transfers::between(ACCOUNTS);
     Part::new(

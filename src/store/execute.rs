@@ -43,7 +43,7 @@ enum Decision {
     /// Something that leaves no record: a repeat, or a refusal that isn't kept.
     Answered(Result<Executed, Refusal>),
     /// Something new, which may be a refusal that is kept.
-    New(Record),
+    New(Box<Record>),
 }
 
 /// Why a batch has no effect.
@@ -164,7 +164,7 @@ impl Desk {
             return Err(refused(refusal, Some(Box::new(record.request))));
         }
         self.take(&record);
-        pending.push(record.clone());
+        pending.push(Record::clone(&record));
         Ok(Executed { record, replayed: false })
     }
 
@@ -203,7 +203,7 @@ impl Desk {
                 None => files.record_of(id)?,
             };
             if let Some(first) = first {
-                return Ok(Decision::Answered(repeat(first, id, &request)));
+                return Ok(Decision::Answered(repeat(Box::new(first), id, &request)));
             }
         }
         self.room.check(&self.books, self.last_sequence, &request.command)?;
@@ -217,7 +217,7 @@ impl Desk {
             Err(refusal) if !refusal.is_kept() || request.id.is_none() => {
                 Ok(Decision::Answered(Err(refusal)))
             }
-            outcome => Ok(Decision::New(Record { sequence, time, request, outcome })),
+            outcome => Ok(Decision::New(Box::new(Record { sequence, time, request, outcome }))),
         }
     }
 
@@ -273,12 +273,12 @@ impl Desk {
     }
 }
 
-fn repeat(first: Record, id: &RequestId, again: &Request) -> Result<Executed, Refusal> {
+fn repeat(first: Box<Record>, id: &RequestId, again: &Request) -> Result<Executed, Refusal> {
     first.check_repeat(id, again)?;
     executed(first, true)
 }
 
-fn executed(record: Record, replayed: bool) -> Result<Executed, Refusal> {
+fn executed(record: Box<Record>, replayed: bool) -> Result<Executed, Refusal> {
     match &record.outcome {
         Ok(_) => Ok(Executed { record, replayed }),
         Err(refusal) => Err(refusal.clone()),

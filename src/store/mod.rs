@@ -73,7 +73,7 @@ pub enum Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executed {
     /// What was asked and what has changed; its outcome is a change, never a refusal.
-    pub record: Record,
+    pub record: Box<Record>,
     /// Whether this is a repeat, answered from the record of the first.
     pub replayed: bool,
 }

@@ -102,7 +102,7 @@ impl State {
 
     fn execute(&mut self, request: Request, now: Time) -> Result<Executed, Refusal> {
         let answer = |record: Record, replayed| match record.outcome.clone() {
-            Ok(_) => Ok(Executed { record, replayed }),
+            Ok(_) => Ok(Executed { record: Box::new(record), replayed }),
             Err(refusal) => Err(refusal),
         };
         if let Some(id) = &request.id
