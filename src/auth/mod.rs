@@ -91,7 +91,8 @@ impl Authentication {
             return Ok(caller);
         }
         match &self.jwt {
-            Some(jwt) => jwt.verify(bearer).await,
+            // It may have to fetch keys, which is large: every call would carry the room for it.
+            Some(jwt) => Box::pin(jwt.verify(bearer)).await,
             None => Err(Unidentified::Refused("the token is not known")),
         }
     }

@@ -76,7 +76,8 @@ impl<S: Store> Service<S> {
                 self.observer.tally.execute(&executed);
                 Ok(executed)
             }
-            Err(refusal) => Err(permit.told(&*self.store, refusal).await?.into()),
+            // Reads a record, perhaps, which is large: every call would carry the room for it.
+            Err(refusal) => Err(Box::pin(permit.told(&*self.store, refusal)).await?.into()),
         }
     }
 

@@ -59,7 +59,8 @@ where
             let (call, answering) = (activity.call(), runner.begin());
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer.clone());
-            let response = calls(request, draining.clone());
+            // Hyper and tokio hand the call on several times, which copies it as often: a pointer is copied instead.
+            let response = Box::pin(calls(request, draining.clone()));
             async move {
                 let response = response.await?;
                 let taking = answering.begin();
