@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use bank::grpc::proto;
-use bank::ledger::{Record, Sequence};
+use bank::ledger::{Amount, Change, Record, Sequence};
 use bank::store::journal::{Archive, Journal, OpenError, Scanned, SqliteJournal};
 use bank::store::{Error, MemoryStore, Store};
 use rustix::process::Signal;
@@ -301,6 +301,50 @@ async fn tampering_is_found() {
     forge(&path, 4).expect("it can be changed");
     let error = file_store(&path, &ManualClock::new()).expect_err("it is found");
     assert!(error.contains("record 5 is damaged: it does not fit the record before it"), "{error}");
+}
+
+/// Somebody with our own code writes the file anew, and in it bob was paid a cent less than was asked: each
+/// checksum, the chain and the head fit. The books are served as they say, but no audit passes them.
+#[tokio::test]
+async fn a_chain_that_was_made_anew_hides_no_lie() {
+    let folder = quick_folder();
+    let (_, expected) = small_bank(folder.path()).await;
+    let path = folder.path().join("anew.db");
+    let journal = SqliteJournal::open(&path, LEDGER, 0).expect("it can be made");
+    for kept in expected.records.into_iter().flatten() {
+        let mut record = kept.record;
+        if record.sequence == Sequence::new(4) {
+            let Ok(Change::Posted(posting)) = &mut record.outcome else { panic!("{record:?}") };
+            posting.movement.amount = Amount::new(299).expect("it is above 0");
+        }
+        journal.append(&record);
+    }
+    drop(journal);
+    Archive::open(&path).expect("it can be opened").scan(None, &mut |_| Ok(())).expect("it fits");
+    let verified = run(bank(&[]).arg("verify").arg(&path));
+    let text = String::from_utf8(verified.stderr).expect("it is UTF-8");
+    assert_eq!(verified.status.code(), Some(1), "{text}");
+    assert!(text.contains("record 4"), "{text}");
+}
+
+/// While a copy is made somebody gives another file its name: that file stays as it is.
+#[tokio::test]
+async fn a_copy_takes_no_name_that_is_taken() {
+    let folder = quick_folder();
+    let (whole, _) = small_bank(folder.path()).await;
+    let to = folder.path().join("copy.db");
+    let archive = Archive::open(&folder.path().join("whole.db")).expect("it can be opened");
+    let copy = archive.copy(&to).expect("it can be made");
+    fs::write(&to, "theirs").expect("it can be written");
+    let error = copy.finish().expect_err("there is a file of that name");
+    let OpenError::Io { error, .. } = error else { panic!("{error}") };
+    assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&to).expect("it is there"), b"theirs");
+    drop(archive);
+    assert_eq!(fs::read(folder.path().join("whole.db")).expect("it is there"), whole);
+    let left = folder.path().read_dir().expect("it can be listed").flatten();
+    let parts = left.filter(|left| left.file_name().to_string_lossy().contains(".part"));
+    assert_eq!(parts.count(), 0);
 }
 
 /// Whoever has seen enough ends the walk, however much there is still to come.

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::ledger::{LedgerId, Sequence};
 use crate::store::Error;
@@ -187,15 +189,31 @@ impl Part {
     }
 
     /// Gives it its name, once all of it is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be synced, or something has that name by now.
     pub(super) fn finish(self) -> Result<(), OpenError> {
         let finish = || {
             File::open(&self.path)?.sync_all()?;
-            std::fs::rename(&self.path, &self.to)?;
+            rename_to_new(&self.path, &self.to)?;
             // A new name is not there for certain before its folder is synced.
             let folder = self.to.parent().filter(|folder| !folder.as_os_str().is_empty());
             File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
         };
         finish().map_err(|error| OpenError::Io { path: self.to.clone(), error })
+    }
+}
+
+/// Gives a file a name that nothing has, however little time there is between asking and doing.
+fn rename_to_new(path: &Path, to: &Path) -> std::io::Result<()> {
+    match renameat_with(CWD, path, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system can tell: there it is asked for first.
+        Err(Errno::INVAL | Errno::NOSYS) if to.exists() => {
+            Err(std::io::ErrorKind::AlreadyExists.into())
+        }
+        Err(Errno::INVAL | Errno::NOSYS) => std::fs::rename(path, to),
+        result => Ok(result?),
     }
 }
 
