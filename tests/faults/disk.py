@@ -45,6 +45,10 @@ def check_restart(data, file, lines, acknowledged):
     server.end()
 
 
+def control_faults(server, control, command):
+    subprocess.run(["fiu-ctrl", "-f", control, "-c", command, str(server.process.pid)], check=True)
+
+
 def a_failing_call(name, error):
     """One of the calls that write fails from some moment on."""
     with folder() as place:
@@ -57,9 +61,7 @@ def a_failing_call(name, error):
         assert summary(first.stdout)["done"] == 200, first.stderr
 
         watch = server.watch()
-        command = f"enable name={name},failinfo={error}"
-        pid = server.process.pid
-        subprocess.run(["fiu-ctrl", "-f", control, "-c", command, str(pid)], check=True)
+        control_faults(server, control, f"enable name={name},failinfo={error}")
         broken = server.run("import", file, "-o", "ndjson", timeout="3s")
         assert broken.returncode == EXIT_UNAVAILABLE, (broken.returncode, broken.stderr)
         server.has_failed()
@@ -69,6 +71,37 @@ def a_failing_call(name, error):
         head = subprocess.run([bank, "head", data, "-o", "json"], env=environment, capture_output=True, text=True)
         assert 0 < shown[-1] <= json.loads(head.stdout)["sequence"], (shown[-1], head.stdout)
         check_restart(data, file, lines, 200 + summary(broken.stdout)["done"])
+
+
+def failing_reads():
+    """What needs a record is unavailable while none can be read, and is there again afterwards; the rest goes on."""
+    with folder() as place:
+        data, lines = str(place / "bank.db"), 5000
+        control = str(place / "control")
+        server = Server(data, under=["fiu-run", "-x", "-f", control])
+        server.ask("account", "create", "alice", "--currency", "USD")
+        file = cents(place / "cents.csv", lines)
+        assert server.run("import", file, "-o", "ndjson").returncode == 0
+
+        control_faults(server, control, f"enable name=posix/io/rw/pread,failinfo={EIO}")
+        statement = ["statement", "alice", "--oldest-first", "--limit", "2"]
+        unread = server.run(*statement, timeout="1s")
+        assert unread.returncode == EXIT_UNAVAILABLE, (unread.returncode, unread.stderr)
+        assert "STORE_UNAVAILABLE" in unread.stderr and not unread.stdout, (unread.stdout, unread.stderr)
+        # A repeat is answered from the record of the first: as long as it can't be read, the repeat isn't answered.
+        repeated = server.run("import", file, "-o", "ndjson", timeout="1s")
+        assert repeated.returncode == EXIT_UNAVAILABLE, (repeated.returncode, repeated.stderr)
+        # Balances are in memory, and a new deposit is only written.
+        assert server.ask("balance", "alice")["balance"]["posted"] == str(lines)
+        server.ask("deposit", "alice", "0.01", "USD")
+        assert server.run("healthcheck").returncode == 0
+
+        control_faults(server, control, "disable name=posix/io/rw/pread")
+        assert len(server.ask(*statement)) == 2
+        repeated = server.run("import", file, "-o", "ndjson")
+        assert summary(repeated.stdout)["done_before"] == lines, (repeated.stdout, repeated.stderr)
+        assert server.ask("balance", "alice")["balance"]["posted"] == str(lines + 1)
+        server.end()
 
 
 @contextlib.contextmanager
@@ -138,8 +171,10 @@ def main():
         ]:
             a_failing_call(name, error)
             print(f"ok       {name} fails with {os.strerror(error)}")
+        failing_reads()
+        print("ok       failing reads")
     else:
-        not_run.append("failing writes and syncs: libfiu is not installed")
+        not_run.append("failing writes, reads and syncs: libfiu is not installed")
     with folder() as place:
         mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True)
         if mounted.returncode == 0:
