@@ -11,6 +11,7 @@
 
 mod calls;
 mod load;
+mod many;
 mod size;
 #[path = "../support/mod.rs"]
 mod support;
@@ -95,13 +96,14 @@ fn main() {
     let (mut goals, details) = calls::measure(&run);
     let (sizes, more_details) = size::measure(&run);
     goals.extend(sizes);
+    let many = many::measure(&run);
     goals.push(postgres(arguments.quick));
 
     let titles = ["goal", "wanted", "figure", "reference", "comes to", ""];
     let goals: Vec<Vec<String>> = goals.iter().map(Goal::cells).collect();
     let goals = markdown(&titles, &goals);
-    let text = format!("{machine}.\n\n{goals}\n{details}\n{more_details}");
-    println!("{goals}\n{details}\n{more_details}");
+    let text = format!("{machine}.\n\n{goals}\n{details}\n{more_details}\n{many}");
+    println!("{goals}\n{details}\n{more_details}\n{many}");
     if !arguments.quick && !arguments.no_write {
         table::write("goals", &text);
         println!("benches/README.md is written");
