@@ -6,14 +6,12 @@
 //! are of one thread, without system calls and without HTTP/2.
 
 mod support;
-#[path = "goals/table.rs"]
-#[allow(dead_code, reason = "it is a part of it")]
-mod table;
 
 use std::path::Path;
 use std::process::Command;
 
 use support::parts::{PARTS, Work};
+use support::table;
 
 /// How many transfers are counted: enough that what grows now and then is spread evenly.
 const COUNT: u32 = 20_000;

@@ -1,8 +1,8 @@
 //! Calls a second and their latencies, against the floor, h2load and `TigerBeetle`.
 
-use crate::load::{Outcome, bench, h2load};
 use crate::support::Bank;
-use crate::table::{Goal, Series, Verdict, count, markdown, millis};
+use crate::support::load::{Outcome, bench, h2load};
+use crate::support::table::{Goal, Series, Verdict, count, markdown, millis};
 use crate::{Run, Server};
 
 /// `TigerBeetle`, a single replica on two cores of such a machine: transfers a second of 64 callers that send

@@ -10,12 +10,10 @@
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 mod calls;
-mod load;
 mod many;
 mod size;
 #[path = "../support/mod.rs"]
 mod support;
-mod table;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,9 +22,9 @@ use std::process::Command;
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 
-use load::Times;
-use support::{Bank, floor};
-use table::{Goal, Verdict, count, markdown};
+use support::load::Times;
+use support::table::{Goal, Verdict, count, markdown};
+use support::{Bank, floor, table};
 
 /// Measure every goal against its reference.
 #[derive(Debug, Parser)]

@@ -10,9 +10,9 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Run;
-use crate::load::bench;
+use crate::support::load::bench;
 use crate::support::Bank;
-use crate::table::{Series, count, markdown};
+use crate::support::table::{Series, count, markdown};
 
 const WATCHERS: usize = 1000;
 const CONNECTIONS: usize = 10_000;

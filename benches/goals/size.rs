@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use crate::load::{Outcome, Times, bench};
 use crate::support::Bank;
-use crate::table::{Goal, Series, Verdict, count, markdown};
+use crate::support::load::{Outcome, Times, bench};
+use crate::support::table::{Goal, Series, Verdict, count, markdown};
 use crate::{Run, Server};
 
 /// Small books, for comparison.

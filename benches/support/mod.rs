@@ -4,7 +4,9 @@
 
 pub(crate) mod echo;
 pub(crate) mod floor;
+pub(crate) mod load;
 pub(crate) mod parts;
+pub(crate) mod table;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

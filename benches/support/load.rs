@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::Bank;
+use super::Bank;
 
 /// How long each load lasts.
 #[derive(Clone, Copy, Debug)]
