@@ -20,12 +20,13 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::cluster::{Cluster, free_port, postgres_store, settings};
+use crate::support::cluster::{Cluster, postgres_store, settings};
 use crate::support::commands::{account, named, open, pay, plain, put, set_aside};
 use crate::support::own_book::{
     OwnBook, check_acknowledged, check_totals, check_whole_ledger, client, open_accounts,
     pay_until, settle,
 };
+use crate::support::postgresql::{as_postgres, free_port, hand_over};
 use crate::support::process::{Running, bank, run};
 use crate::support::proxy::{BreakingProxy, Cut};
 use crate::support::{Details, LEDGER, ManualClock, deposit, quick_folder};
@@ -627,8 +628,8 @@ impl Bouncer {
              auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\n"
         );
         std::fs::write(&path, settings).expect("it can be written");
-        crate::support::cluster::hand_over(folder.path());
-        let mut command = crate::support::cluster::as_postgres("/usr/sbin/pgbouncer".as_ref());
+        hand_over(folder.path());
+        let mut command = as_postgres("/usr/sbin/pgbouncer".as_ref());
         let process =
             command.arg(&path).stderr(Stdio::null()).spawn().expect("PgBouncer can be started");
         let bouncer = Self { process, port, _folder: folder };

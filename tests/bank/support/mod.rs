@@ -10,6 +10,7 @@ mod details;
 mod gated;
 pub(crate) mod history;
 pub(crate) mod own_book;
+pub(crate) mod postgresql;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod raw;
