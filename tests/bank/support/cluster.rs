@@ -1,6 +1,6 @@
 //! A PostgreSQL of a test's own, on a port of its own, which ends with the test.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -11,7 +11,8 @@ use super::{LEDGER, ManualClock, postgresql, quick_folder};
 
 /// PostgreSQL, running.
 pub(crate) struct Cluster {
-    folder: TempDir,
+    pub(crate) folder: TempDir,
+    settings: Vec<String>,
     server: Child,
     pub(crate) port: u16,
     databases: AtomicU32,
@@ -20,15 +21,27 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts one over an empty folder.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts one over an empty folder, with further settings `name=value`.
+    pub(crate) fn start_with(further: &[&str]) -> Self {
         let folder = quick_folder();
         postgresql::hand_over(folder.path());
-        let data = folder.path().join("data");
-        postgresql::make(&data);
+        postgresql::make(&folder.path().join("data"));
+        Self::over(folder, further)
+    }
+
+    /// Starts one over a folder that has been handed over, with a cluster in its `data`.
+    pub(crate) fn over(folder: TempDir, further: &[&str]) -> Self {
+        let settings =
+            ["max_connections=50", "shared_buffers=32MB", "autovacuum=off", "max_wal_size=2GB"];
+        let settings: Vec<String> =
+            settings.iter().chain(further).map(|setting| (*setting).to_owned()).collect();
         let port = postgresql::free_port();
-        let server = run(&data, port);
-        let cluster = Self { folder, server, port, databases: AtomicU32::new(0) };
+        let server = postgresql::run(&folder.path().join("data"), port, &settings);
         postgresql::wait_until_ready(port);
-        cluster
+        Self { folder, settings, server, port, databases: AtomicU32::new(0) }
     }
 
     /// The address of a database of it.
@@ -96,7 +109,7 @@ impl Cluster {
 
     /// Starts it again after it has ended.
     pub(crate) fn restart(&mut self) {
-        self.server = run(&self.data(), self.port);
+        self.server = postgresql::run(&self.data(), self.port, &self.settings);
         postgresql::wait_until_ready(self.port);
     }
 
@@ -136,10 +149,4 @@ pub(crate) fn settings(url: &str) -> EngineSettings {
 /// The bank over a database that has its tables.
 pub(crate) async fn postgres_store(url: &str, clock: &ManualClock) -> PostgresStore<ManualClock> {
     PostgresStore::open(&settings(url), clock.clone()).await.expect("it can be opened")
-}
-
-fn run(data: &Path, port: u16) -> Child {
-    let settings =
-        ["max_connections=50", "shared_buffers=32MB", "autovacuum=off", "max_wal_size=2GB"];
-    postgresql::run(data, port, &settings)
 }
