@@ -7,25 +7,29 @@ The client's own book is `bank import`: it counts what was acknowledged, and wha
 What can't be tried on this machine is written to the file of --not-run, a line each.
 """
 
-import contextlib
 import json
 import os
-import pathlib
 import shutil
 import subprocess
-import sys
 
-from support import EXIT_OVER_LIMIT, EXIT_UNAVAILABLE, PATIENCE, Server, bank, environment, folder, summary
+from support import (
+    EXIT_OVER_LIMIT,
+    EXIT_SOME_REFUSED,
+    EXIT_UNAVAILABLE,
+    PATIENCE,
+    Server,
+    bank,
+    cents,
+    environment,
+    folder,
+    may_mount,
+    resize,
+    small_disk,
+    summary,
+    tell_not_run,
+)
 
 EIO, ENOSPC = 5, 28
-
-
-def cents(path, lines):
-    path.parent.mkdir(exist_ok=True)
-    with open(path, "w") as file:
-        file.write("operation,account_id,amount,currency_code\n")
-        file.write("deposit,alice,0.01,USD\n" * lines)
-    return str(path)
 
 
 def check_restart(data, file, lines, acknowledged):
@@ -104,21 +108,6 @@ def failing_reads():
         server.end()
 
 
-@contextlib.contextmanager
-def small_disk(size):
-    with folder() as place:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
-        try:
-            yield place
-        finally:
-            # Lazily: when a check has failed, a bank may still be using it.
-            subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def resize(place, size):
-    subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
-
-
 def little_space_refuses_writes():
     """Before the disk is full, writes are refused; they go on by themselves when there is room."""
     with small_disk("12m") as place, folder() as other:
@@ -127,7 +116,7 @@ def little_space_refuses_writes():
         server.ask("account", "create", "alice", "--currency", "USD")
         file = cents(other / "cents.csv", lines)
         full = server.run("import", file, "-o", "ndjson", timeout="2s")
-        assert full.returncode in (7, EXIT_OVER_LIMIT), (full.returncode, full.stderr)
+        assert full.returncode in (EXIT_SOME_REFUSED, EXIT_OVER_LIMIT), (full.returncode, full.stderr)
         assert "STORE_FULL" in full.stdout + full.stderr, full.stderr
         done = summary(full.stdout)["done"]
         one = server.run("deposit", "alice", "1", "USD")
@@ -175,19 +164,13 @@ def main():
         print("ok       failing reads")
     else:
         not_run.append("failing writes, reads and syncs: libfiu is not installed")
-    with folder() as place:
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True)
-        if mounted.returncode == 0:
-            subprocess.run(["umount", place], check=True)
-    if mounted.returncode == 0:
+    if may_mount():
         for case in (little_space_refuses_writes, a_full_disk_loses_nothing):
             case()
             print(f"ok       {case.__name__.replace('_', ' ')}")
     else:
         not_run.append("a full disk: this process may not mount a tmpfs")
-    if "--not-run" in sys.argv:
-        path = pathlib.Path(sys.argv[sys.argv.index("--not-run") + 1])
-        path.write_text("".join(f"{line}\n" for line in not_run))
+    tell_not_run(not_run)
 
 
 main()

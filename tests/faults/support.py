@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-EXIT_FAILED, EXIT_UNAVAILABLE, EXIT_OVER_LIMIT = 1, 4, 6
+EXIT_FAILED, EXIT_UNAVAILABLE, EXIT_OVER_LIMIT, EXIT_SOME_REFUSED = 1, 4, 6, 7
 # A limit only so that a hang fails instead of hanging.
 PATIENCE = 60
 
@@ -79,3 +79,41 @@ def folder():
 
 def summary(output):
     return json.loads(output.strip().splitlines()[-1])
+
+
+def cents(path, lines):
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "w") as file:
+        file.write("operation,account_id,amount,currency_code\n")
+        file.write("deposit,alice,0.01,USD\n" * lines)
+    return str(path)
+
+
+def may_mount():
+    with folder() as place:
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True)
+        if mounted.returncode == 0:
+            subprocess.run(["umount", place], check=True)
+    return mounted.returncode == 0
+
+
+@contextlib.contextmanager
+def small_disk(size):
+    with folder() as place:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+        try:
+            yield place
+        finally:
+            # Lazily: when a check has failed, a bank may still be using it.
+            subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def resize(place, size):
+    subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
+
+
+def tell_not_run(lines):
+    """Adds what could not be tried to the file of --not-run."""
+    if "--not-run" in sys.argv:
+        with open(sys.argv[sys.argv.index("--not-run") + 1], "a") as file:
+            file.writelines(f"{line}\n" for line in lines)
