@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 EXIT_FAILED, EXIT_UNAVAILABLE, EXIT_OVER_LIMIT, EXIT_SOME_REFUSED = 1, 4, 6, 7
 # A limit only so that a hang fails instead of hanging.
@@ -21,9 +22,12 @@ environment = {name: value for name, value in os.environ.items() if not name.sta
 
 
 class Server:
-    def __init__(self, data, *arguments, under=(), settings=None):
-        command = [*under, bank, "serve", "--listen", "127.0.0.1:0", "--data", data, *arguments]
-        command += ["--drain-timeout", "2s", "--log-level", "bank::cli=info,error"]
+    """A bank over books: a file, or a database's URL."""
+
+    def __init__(self, books, *arguments, under=(), settings=None, listen="127.0.0.1:0", level="bank::cli=info,error"):
+        kind = "--database-url" if books.startswith("postgres:") else "--data"
+        command = [*under, bank, "serve", "--listen", listen, kind, books, *arguments]
+        command += ["--drain-timeout", "2s", "--log-level", level]
         all_settings = {**environment, **(settings or {})}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=all_settings)
         # Nothing is left running when a check fails.
@@ -34,8 +38,12 @@ class Server:
             assert line, f"it has ended: {self.log}"
             self.log.append(line)
             if match := re.search(r"127\.0\.0\.1:\d+", line):
-                self.endpoint = f"http://{match[0]}"
-                return
+                self.address = match[0]
+                self.endpoint = f"http://{self.address}"
+                break
+        # A bank whose log nobody reads would stand still.
+        self.reader = threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True)
+        self.reader.start()
 
     def run(self, *arguments, timeout="10s"):
         command = [bank, *arguments, "--endpoint", self.endpoint, "--timeout", timeout]
@@ -58,14 +66,19 @@ class Server:
 
     def has_failed(self):
         """Waits until it ends by itself, which it must with a code that says that it failed."""
-        _, rest = self.process.communicate(timeout=PATIENCE)
-        self.log.append(rest)
+        self.process.wait(timeout=PATIENCE)
+        self.reader.join()
         assert self.process.returncode == EXIT_FAILED, (self.process.returncode, self.log)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
 
     def end(self):
         self.process.terminate()
-        _, rest = self.process.communicate(timeout=PATIENCE)
-        assert self.process.returncode == 0, rest
+        self.process.wait(timeout=PATIENCE)
+        self.reader.join()
+        assert self.process.returncode == 0, self.log
 
 
 @contextlib.contextmanager
