@@ -17,7 +17,7 @@ mod support;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
@@ -87,7 +87,7 @@ fn main() {
     } else {
         (times(1000, 3000), 3, (1_000_000, 100_000))
     };
-    let run = Run { times, rounds, large, folder: arguments.folder };
+    let run = Run { times, rounds, large, folder: arguments.folder.clone() };
     let machine = table::machine();
     println!("{machine}\n");
 
@@ -95,7 +95,7 @@ fn main() {
     let (sizes, more_details) = size::measure(&run);
     goals.extend(sizes);
     let many = many::measure(&run);
-    goals.push(postgres(arguments.quick));
+    goals.push(postgres(&arguments));
 
     let titles = ["goal", "wanted", "figure", "reference", "comes to", ""];
     let goals: Vec<Vec<String>> = goals.iter().map(Goal::cells).collect();
@@ -110,7 +110,7 @@ fn main() {
 
 /// The store over PostgreSQL against one statement a transfer, as `benches/postgres.rs` measures them: it
 /// prints a line `goal {"figure": ..., "reference": ...}`, transfers a second.
-fn postgres(is_quick: bool) -> Goal {
+fn postgres(arguments: &Arguments) -> Goal {
     const WANTED: f64 = 4.0;
     let goal = |figure: String, reference: String, comes_to: String, verdict| Goal {
         what: "PostgreSQL store, one process, transfers/s".to_owned(),
@@ -128,20 +128,19 @@ fn postgres(is_quick: bool) -> Goal {
             Verdict::NotRun(why.to_owned()),
         )
     };
-    if !PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/benches/postgres.rs")).exists() {
-        return not_run("there is no benches/postgres.rs");
-    }
-    if is_quick {
+    if arguments.quick {
         return not_run("a quick run leaves it out");
     }
-    let output = Command::new("cargo").args(["bench", "--locked", "--bench", "postgres"]).output();
-    let output = output.expect("cargo runs this");
+    let mut command = Command::new("cargo");
+    command.args(["bench", "--locked", "--bench", "postgres", "--"]).stderr(Stdio::inherit());
+    command.args(arguments.no_write.then_some("--no-write"));
+    let output = command.output().expect("cargo runs this");
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find_map(|line| line.strip_prefix("goal "));
     let told = line.and_then(|line| serde_json::from_str::<Value>(line).ok());
     let number = |name| told.as_ref()?.get(name)?.as_f64();
     match number("figure").zip(number("reference")) {
-        None => not_run("it said nothing"),
+        None => not_run("it could not be measured"),
         Some((figure, reference)) => {
             let ratio = figure / reference;
             let verdict = Verdict::of(ratio >= WANTED);

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+pub(crate) mod cluster;
 pub(crate) mod echo;
 pub(crate) mod floor;
 pub(crate) mod load;
