@@ -1,9 +1,14 @@
 //! How long does a commit take until it is durable, with and without checkpoints?
 //!
 //! `cargo bench --bench durable` writes groups of 500 records by way of the store, without a server. Whole
-//! calls are measured by `cargo bench --bench goals`.
+//! calls are measured by `cargo bench --bench goals`. The table of `benches/README.md` is written anew
+//! (`--no-write`: it is printed alone).
 
-use std::time::{Duration, Instant};
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+mod support;
+
+use std::time::Instant;
 
 use bank::clock::SystemClock;
 use bank::ledger::{
@@ -15,6 +20,8 @@ use bank::store::{MemoryStore, Store};
 use hdrhistogram::Histogram;
 use uuid::Uuid;
 
+use support::table;
+
 fn main() {
     tokio::runtime::Runtime::new().expect("a runtime").block_on(commits());
 }
@@ -22,28 +29,27 @@ fn main() {
 /// How long a group of 500 takes until it is durable: over files too small for a checkpoint, and over one
 /// that goes through many.
 async fn commits() {
-    println!(
-        "{:<34} {:>12} {:>10} {:>10} {:>10}",
-        "commits of 500", "per second", "p50", "p99", "max"
-    );
-    for (name, files, groups) in
-        [("no checkpoint comes", 10, 120), ("checkpoints every 16 MiB", 1, 4000)]
-    {
+    let mut rows = Vec::new();
+    for (name, files, groups) in [
+        ("files too small for a checkpoint", 10, 120),
+        ("one file, a checkpoint every 16 MiB", 1, 4000),
+    ] {
         let mut times = Histogram::<u64>::new(3).expect("3 digits can be kept");
         let began = Instant::now();
         for _ in 0..files {
             let folder = tempfile::tempdir_in(".").expect("a folder can be made");
             commit_groups(&folder.path().join("bank.db"), groups, &mut times).await;
         }
-        #[allow(clippy::cast_precision_loss, reason = "figures for people")]
         let per_second = (files * groups * 500) as f64 / began.elapsed().as_secs_f64();
-        let millis = |of| Duration::from_micros(times.value_at_quantile(of)).as_secs_f64() * 1e3;
-        println!(
-            "{name:<34} {per_second:>12.0} {:>7.2} ms {:>7.2} ms {:>7.2} ms",
-            millis(0.5),
-            millis(0.99),
-            millis(1.0)
-        );
+        let millis = |of| table::millis(times.value_at_quantile(of) as f64);
+        let per_second = table::count(per_second);
+        rows.push(vec![name.to_owned(), per_second, millis(0.5), millis(0.99), millis(1.0)]);
+    }
+    let titles = ["commits of 500 records", "records per second", "p50", "p99", "max"];
+    let text = table::markdown(&titles, &rows);
+    println!("{text}");
+    if !std::env::args().any(|argument| argument == "--no-write") {
+        table::write("durable", &format!("{}\n\n{text}", table::machine()));
     }
 }
 

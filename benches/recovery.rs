@@ -3,7 +3,10 @@
 //! `cargo bench --bench recovery -- 10000000` fills a file with transfers between 10,000 accounts, each
 //! with a UUID as its request id, by way of the store and without a server; then it starts the bank over
 //! that file and waits until health says SERVING. Memory is the resident set of the bank's process, less
-//! that of one over a file that has the accounts alone.
+//! that of one over a file that has the accounts alone. The table of `benches/README.md` is written anew
+//! (`--no-write`: it is printed alone); the last line is for other programs: `goal {"figure": seconds}`.
+
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 mod support;
 
@@ -19,7 +22,7 @@ use bank::store::journal::SqliteJournal;
 use bank::store::{MemoryStore, Store};
 use uuid::Uuid;
 
-use support::Bank;
+use support::{Bank, table};
 
 const ACCOUNTS: usize = 10_000;
 const BATCH: usize = 8192;
@@ -27,8 +30,9 @@ const SEED: u64 = 0x0b42;
 
 fn main() {
     // cargo passes flags of its own to every bench; what is meant for this one is the number.
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     let transfers: usize =
-        std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(100_000);
+        arguments.iter().find_map(|argument| argument.parse().ok()).unwrap_or(100_000);
     let folder = tempfile::tempdir_in(".").expect("a folder can be made");
     let path = folder.path().join("bank.db");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -38,20 +42,28 @@ fn main() {
     runtime.block_on(fill(&path, transfers));
     let filled = filled.elapsed();
     let (ready, all_bytes) = runtime.block_on(start(&path));
-    #[allow(clippy::cast_precision_loss, reason = "figures for people")]
-    {
-        let count = transfers as f64;
-        let file = std::fs::metadata(&path).expect("it is there").len();
-        println!("seed                      {SEED:#x}");
-        println!("transfers                 {transfers}");
-        println!("written per second        {:.0}", count / filled.as_secs_f64());
-        println!("file per transfer         {:.1} bytes", file as f64 / count);
-        println!("ready after               {:.2} s", ready.as_secs_f64());
-        println!("read per second           {:.0}", count / ready.as_secs_f64());
-        println!(
-            "memory per transfer       {:.1} bytes",
-            (all_bytes.saturating_sub(accounts_bytes)) as f64 / count
-        );
+    let count = transfers as f64;
+    let file = std::fs::metadata(&path).expect("it is there").len();
+    let row = |what: &str, figure: String| vec![what.to_owned(), figure];
+    let seconds = ready.as_secs_f64();
+    let text = table::markdown(
+        &["figure", "value"],
+        &[
+            row("transfers", table::count(count)),
+            row("ready after", format!("{seconds:.2} s")),
+            row("read per second", table::count(count / seconds)),
+            row("written per second", table::count(count / filled.as_secs_f64())),
+            row("file per transfer", format!("{:.1} bytes", file as f64 / count)),
+            row(
+                "memory per transfer",
+                format!("{:.1} bytes", all_bytes.saturating_sub(accounts_bytes) as f64 / count),
+            ),
+        ],
+    );
+    println!("{text}");
+    println!("goal {{\"figure\": {seconds:.2}}}");
+    if !arguments.iter().any(|argument| argument == "--no-write") {
+        table::write("recovery", &format!("{}\n\n{text}", table::machine()));
     }
 }
 

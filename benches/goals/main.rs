@@ -11,19 +11,18 @@
 
 mod calls;
 mod many;
+mod others;
 mod size;
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use clap::{Parser, Subcommand};
-use serde_json::Value;
 
 use support::load::Times;
-use support::table::{Goal, Verdict, count, markdown};
+use support::table::{Goal, markdown};
 use support::{Bank, floor, table};
 
 /// Measure every goal against its reference.
@@ -95,7 +94,9 @@ fn main() {
     let (sizes, more_details) = size::measure(&run);
     goals.extend(sizes);
     let many = many::measure(&run);
-    goals.push(postgres(&arguments));
+    goals.push(others::recovery(&arguments));
+    goals.push(others::postgres(&arguments));
+    others::durable(&arguments);
 
     let titles = ["goal", "wanted", "figure", "reference", "comes to", ""];
     let goals: Vec<Vec<String>> = goals.iter().map(Goal::cells).collect();
@@ -105,47 +106,5 @@ fn main() {
     if !arguments.quick && !arguments.no_write {
         table::write("goals", &text);
         println!("benches/README.md is written");
-    }
-}
-
-/// The store over PostgreSQL against one statement a transfer, as `benches/postgres.rs` measures them: it
-/// prints a line `goal {"figure": ..., "reference": ...}`, transfers a second.
-fn postgres(arguments: &Arguments) -> Goal {
-    const WANTED: f64 = 4.0;
-    let goal = |figure: String, reference: String, comes_to: String, verdict| Goal {
-        what: "PostgreSQL store, one process, transfers/s".to_owned(),
-        wanted: format!("{WANTED:.1} x"),
-        figure,
-        reference,
-        comes_to,
-        verdict,
-    };
-    let not_run = |why: &str| {
-        goal(
-            String::new(),
-            "one CTE statement".to_owned(),
-            String::new(),
-            Verdict::NotRun(why.to_owned()),
-        )
-    };
-    if arguments.quick {
-        return not_run("a quick run leaves it out");
-    }
-    let mut command = Command::new("cargo");
-    command.args(["bench", "--locked", "--bench", "postgres", "--"]).stderr(Stdio::inherit());
-    command.args(arguments.no_write.then_some("--no-write"));
-    let output = command.output().expect("cargo runs this");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().find_map(|line| line.strip_prefix("goal "));
-    let told = line.and_then(|line| serde_json::from_str::<Value>(line).ok());
-    let number = |name| told.as_ref()?.get(name)?.as_f64();
-    match number("figure").zip(number("reference")) {
-        None => not_run("it could not be measured"),
-        Some((figure, reference)) => {
-            let ratio = figure / reference;
-            let verdict = Verdict::of(ratio >= WANTED);
-            let reference = format!("one CTE statement: {}", count(reference));
-            goal(count(figure), reference, format!("{ratio:.2} x"), verdict)
-        }
     }
 }

@@ -10,8 +10,8 @@ use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Run;
-use crate::support::load::bench;
 use crate::support::Bank;
+use crate::support::load::bench;
 use crate::support::table::{Series, count, markdown};
 
 const WATCHERS: usize = 1000;
@@ -53,7 +53,9 @@ fn watchers(run: &Run, runtime: &Runtime) -> Vec<String> {
         let before = told.load(Ordering::Relaxed);
         let outcome = bench(&bank, run.times, &load);
         with.push(outcome.per_second);
-        let seconds = f64::from(u32::try_from(run.times.warm_up_ms + run.times.measured_ms).expect("it is short")) / 1e3;
+        let seconds = f64::from(
+            u32::try_from(run.times.warm_up_ms + run.times.measured_ms).expect("it is short"),
+        ) / 1e3;
         messages.push((told.load(Ordering::Relaxed) - before) as f64 / seconds);
         for one in watching {
             assert!(!one.is_finished(), "a watcher was turned away");
@@ -82,10 +84,8 @@ fn connections(run: &Run, runtime: &Runtime) -> Vec<String> {
             let mut open = Vec::with_capacity(CONNECTIONS);
             for _ in 0..CONNECTIONS {
                 let channel = connect(&bank).await;
-                let request = GetBalanceRequest {
-                    account_id: account(0),
-                    ..GetBalanceRequest::default()
-                };
+                let request =
+                    GetBalanceRequest { account_id: account(0), ..GetBalanceRequest::default() };
                 let mut client = BankServiceClient::new(channel.clone());
                 client.get_balance(request).await.expect("it is answered");
                 open.push(channel);
@@ -107,7 +107,8 @@ fn connections(run: &Run, runtime: &Runtime) -> Vec<String> {
 
 fn row(what: &str, without: &Series, with: &Series, note: &str) -> Vec<String> {
     let ratio = with.median() / without.median();
-    let row = vec![what.to_owned(), without.text(), with.text(), format!("{ratio:.2}"), note.to_owned()];
+    let row =
+        vec![what.to_owned(), without.text(), with.text(), format!("{ratio:.2}"), note.to_owned()];
     eprintln!("{}", row.join("  "));
     row
 }
@@ -127,8 +128,10 @@ async fn watch(
     mut client: BankServiceClient<Channel>,
     number: usize,
 ) -> Streaming<bank::grpc::proto::WatchTransactionsResponse> {
-    let request =
-        WatchTransactionsRequest { account_id: account(number), ..WatchTransactionsRequest::default() };
+    let request = WatchTransactionsRequest {
+        account_id: account(number),
+        ..WatchTransactionsRequest::default()
+    };
     let mut feed = client.watch_transactions(request).await.expect("there is room").into_inner();
     feed.message().await.expect("it goes on").expect("it has begun");
     feed
