@@ -3,7 +3,8 @@
 //! **Invariant:** every connection ends by itself: when it has had no call for too long, when it is too old,
 //! or when the server ends. It is told so first (GOAWAY), so that its client makes a new one and loses no
 //! call; when the time for that is up its streams end with UNAVAILABLE, and after as much time again
-//! whatever is left is cut off. One that takes nothing of what it is sent is cut off without a word.
+//! whatever is left is cut off. One that takes nothing of what it is sent is cut off without a word. What was
+//! handed to HTTP/2 can't be taken back, so an answer is handed over in pieces, as its client takes them.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
@@ -44,8 +46,7 @@ pub(super) async fn serve<C, F, B>(opened: Opened, calls: C, limits: Limits, end
 where
     C: Fn(Request<Body>, CancellationToken) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Response<B>, Infallible>> + Send + 'static,
-    B: http_body::Body + Send + 'static,
-    B::Data: Send,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Opened { seat: _seat, peer, stream } = opened;
@@ -64,7 +65,8 @@ where
             async move {
                 let response = response.await?;
                 let taking = answering.begin();
-                Ok::<_, Infallible>(response.map(|inner| Counted { inner, taking, _call: call }))
+                let counted = |inner| Counted { inner, rest: Bytes::new(), taking, _call: call };
+                Ok::<_, Infallible>(response.map(counted))
             }
         }
     });
@@ -124,6 +126,11 @@ fn tell_end(address: Option<std::net::SocketAddr>, ended: hyper::Result<()>) {
 /// use; but what is queued for a client that doesn't read must have an end (RUSTSEC-2024-0003).
 const MAX_LOCAL_RESETS: usize = 16_384;
 
+/// How much of an answer is handed over at once: what fits into a frame.
+const PIECE: usize = 16 << 10;
+/// How much of each answer HTTP/2 may keep for the network, beside the last piece.
+const MAX_SEND_BUFFER: usize = 4 * PIECE;
+
 fn http2(limits: &Limits, runner: Runner) -> http2::Builder<Runner> {
     let mut builder = http2::Builder::new(runner);
     builder
@@ -132,6 +139,7 @@ fn http2(limits: &Limits, runner: Runner) -> http2::Builder<Runner> {
         .max_header_list_size(limits.max_header_bytes)
         .max_pending_accept_reset_streams(limits.max_pending_resets)
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .max_send_buf_size(MAX_SEND_BUFFER)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
     builder
@@ -186,31 +194,48 @@ pin_project! {
     struct Counted<B> {
         #[pin]
         inner: B,
+        // Of a message that was begun.
+        rest: Bytes,
         taking: Arc<Taking>,
         _call: Call,
     }
 }
 
-impl<B: http_body::Body> http_body::Body for Counted<B> {
-    type Data = B::Data;
+impl<B: http_body::Body<Data = Bytes>> http_body::Body for Counted<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         // It is asked for when what came before was taken.
         let this = self.project();
-        let frame = this.inner.poll_frame(context);
-        this.taking.waits(frame.is_ready());
-        frame
+        if this.rest.is_empty() {
+            let frame = this.inner.poll_frame(context);
+            this.taking.waits(frame.is_ready());
+            match frame {
+                Poll::Ready(Some(Ok(frame)))
+                    if frame.data_ref().is_some_and(|data| data.len() > PIECE) =>
+                {
+                    *this.rest = frame.into_data().unwrap_or_default();
+                }
+                other => return other,
+            }
+        }
+        // Copied, since a part keeps all that it is a part of.
+        let piece = this.rest.split_to(PIECE.min(this.rest.len()));
+        Poll::Ready(Some(Ok(Frame::data(Bytes::copy_from_slice(&piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match self.rest.len() {
+            0 => self.inner.size_hint(),
+            _ => SizeHint::default(),
+        }
     }
 }
