@@ -163,6 +163,11 @@ impl Place {
         }
     }
 
+    /// Whether it is that of a call with one answer, which is there as a whole.
+    pub(super) fn is_of_one_answer(&self) -> bool {
+        matches!(self.kind, Kind::Call | Kind::Batch)
+    }
+
     /// Counts a part of the request that has arrived after so many bytes.
     ///
     /// # Errors

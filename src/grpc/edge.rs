@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -114,6 +116,7 @@ where
             request.extensions_mut().insert(permit);
             Ok::<_, Error>(place)
         };
+        let mut first = None;
         let (response, place) = match let_in.await {
             Err(error) => (Status::from(error).into_http(), None),
             Ok(place) => {
@@ -124,11 +127,17 @@ where
                 if compression::is_packed(request.headers()) {
                     request.extensions_mut().insert(Packed(place.clone()));
                 }
-                let response = match deadline::within(deadline, routes.oneshot(request)).await {
+                let mut response = match deadline::within(deadline, routes.oneshot(request)).await {
                     Err(error) => Status::from(error).into_http(),
                     Ok(Ok(response)) if is_bank_call => in_our_words(response),
                     Ok(Ok(response)) => response,
                 };
+                if place.is_of_one_answer() {
+                    match take_answer(response.body_mut(), &place) {
+                        Ok(answer) => first = answer,
+                        Err(error) => response = Status::from(error).into_http(),
+                    }
+                }
                 // A status alone goes out with the headers: there is no last byte to wait for.
                 let goes_on = !response.body().is_end_stream();
                 (response, goes_on.then_some(place))
@@ -139,6 +148,7 @@ where
         let ends_itself = response.extensions().get::<EndsItself>().is_some();
         let body = |inner| CallBody {
             inner,
+            first,
             ends_itself,
             outcome,
             place,
@@ -181,6 +191,20 @@ fn in_our_words(response: Response<Body>) -> Response<Body> {
     }
 }
 
+/// Takes an answer that is there, and counts it: its client may not let it come for long.
+fn take_answer(body: &mut Body, place: &Place) -> Result<Option<Part>, Error> {
+    let first = body.frame().now_or_never().flatten();
+    if let Some(Ok(frame)) = &first
+        && let Some(data) = frame.data_ref()
+    {
+        place.count_answer(data.len())?;
+    }
+    Ok(first)
+}
+
+/// A part of an answer.
+type Part = Result<Frame<Bytes>, Status>;
+
 /// The last frame of a stream that ends before it is done.
 fn cut(
     outcome: &mut Outcome,
@@ -209,6 +233,8 @@ pin_project! {
     pub struct CallBody {
         #[pin]
         inner: Body,
+        // What was taken of it already, and counted.
+        first: Option<Part>,
         ends_itself: bool,
         outcome: Outcome,
         place: Option<Arc<Place>>,
@@ -233,7 +259,13 @@ impl http_body::Body for CallBody {
         if *this.is_cut {
             return Poll::Ready(None);
         }
-        if let Poll::Ready(frame) = this.inner.poll_frame(context) {
+        let first = this.first.take();
+        let is_counted = first.is_some();
+        let next = match first {
+            Some(first) => Poll::Ready(Some(first)),
+            None => this.inner.poll_frame(context),
+        };
+        if let Poll::Ready(frame) = next {
             let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
             let is_data = data.is_some();
             // A stream of ours that always has more to send ends as well; health is told to the last.
@@ -243,7 +275,7 @@ impl http_body::Body for CallBody {
                 return cut(this.outcome, this.place, Error::Draining);
             }
             *this.has_data |= is_data;
-            if let (Some(data), Some(place)) = (data, &*this.place)
+            if let (Some(data), Some(place), false) = (data, &*this.place, is_counted)
                 && let Err(error) = place.count_answer(data.len())
             {
                 *this.is_cut = true;
@@ -280,10 +312,13 @@ impl http_body::Body for CallBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_cut || self.inner.is_end_stream()
+        self.is_cut || (self.first.is_none() && self.inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match self.first {
+            None => self.inner.size_hint(),
+            Some(_) => SizeHint::default(),
+        }
     }
 }
