@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
@@ -27,7 +27,7 @@ use super::arriving::Arriving;
 use super::by_size::Packed;
 use super::observe::{CallLog, Observer, Outcome};
 use super::status::{Error, Violations, is_unreadable};
-use super::{compression, deadline};
+use super::{compression, deadline, form};
 
 /// When a call that goes on must end. A handler that takes in work as it goes watches for it by itself, so
 /// that nothing is done whose result is never told; any other stream is cut off.
@@ -104,6 +104,7 @@ where
     compression::answer_alike(request.headers_mut());
 
     let attempt = access.attempt(&request);
+    let (http_status, form) = form::check(&request);
     let admitted = admit(&request, stage, is_bank_call, admission, &draining);
     let deadline = admitted.as_ref().ok().and_then(|(_, deadline)| *deadline);
     request.extensions_mut().insert(Ending { draining: draining.clone(), deadline });
@@ -111,13 +112,14 @@ where
         // Who calls is settled first: nobody else is told how the server is, or what is wrong.
         let let_in = async {
             let permit = attempt.permit(&call).await?;
+            form?;
             let (place, _) = admitted?;
             permit.spend_call()?;
             request.extensions_mut().insert(permit);
             Ok::<_, Error>(place)
         };
         let mut first = None;
-        let (response, place) = match let_in.await {
+        let (mut response, place) = match let_in.await {
             Err(error) => (Status::from(error).into_http(), None),
             Ok(place) => {
                 // Health is told to the last.
@@ -143,6 +145,9 @@ where
                 (response, goes_on.then_some(place))
             }
         };
+        if http_status != StatusCode::OK {
+            *response.status_mut() = http_status;
+        }
         // An error comes as headers alone. Everything else ends with trailers, or is cancelled.
         outcome.is_in(response.headers());
         let ends_itself = response.extensions().get::<EndsItself>().is_some();

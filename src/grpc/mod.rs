@@ -15,6 +15,7 @@ pub(crate) mod codec;
 mod compression;
 mod deadline;
 pub mod edge;
+mod form;
 mod observe;
 mod operations;
 mod page;

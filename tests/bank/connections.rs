@@ -381,3 +381,34 @@ async fn larger_messages_than_may_be_are_refused() {
         assert_eq!(details.violated_fields(), [field], "{status:?}");
     }
 }
+
+/// Any page can have a browser send such requests, with the certificate of whoever sits before it.
+#[tokio::test]
+async fn what_is_no_call_of_grpc_does_nothing() {
+    let server = TestServer::start().await;
+    server.client().await.create_account(create("alice", "USD")).await.expect("it opens");
+    let (mut client, _connection) = connect(&server).await;
+    let message = Bytes::from(framed(&prost::Message::encode_to_vec(&deposit("alice", 1, "USD"))));
+    for (method, content, http_status) in [
+        ("POST", Some("text/plain"), 415),
+        ("POST", Some("application/grpc-web"), 415),
+        ("POST", None, 415),
+        ("GET", Some("application/grpc"), 405),
+        ("PUT", Some("application/grpc"), 405),
+    ] {
+        let mut request = call("Deposit");
+        *request.method_mut() = method.parse().expect("it is a method");
+        request.headers_mut().remove("content-type");
+        if let Some(content) = content {
+            request.headers_mut().insert("content-type", content.parse().expect("a value"));
+        }
+        let (response, mut body) = client.send_request(request, false).expect("it takes calls");
+        body.send_data(message.clone(), true).expect("it takes the message");
+        let response = comes(response).await.expect("it is answered");
+        assert_eq!(response.status(), http_status, "{method} {content:?}");
+        assert_eq!(response.headers()["grpc-status"], "3", "{method} {content:?}");
+    }
+    let one =
+        server.client().await.deposit(deposit("alice", 1, "USD")).await.expect("it is posted");
+    assert_eq!(one.into_inner().balance.expect("it is set").posted, 1, "and nothing else was");
+}
