@@ -27,7 +27,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::util::Either;
 
-use crate::grpc::edge::Stage;
+use crate::grpc::edge::{Around, Stage};
 use crate::grpc::proto::bank_service_server::{BankServiceServer, SERVICE_NAME};
 use crate::grpc::{Access, Admission, BySize, Capacity, Observer, Service, compressing, edge};
 use crate::store::Store;
@@ -143,8 +143,14 @@ pub async fn run_opening<S: Store>(
                 Some(all) => (Either::Left(all.clone()), Stage::Ready),
                 None => (Either::Right(health_only.clone()), Stage::Starting),
             };
-            let (access, watching) = (access.clone(), watching.clone());
-            edge::serve(routes, stage, access, &admission, draining, watching, request)
+            let around = Around {
+                stage,
+                access: access.clone(),
+                admission: &admission,
+                draining,
+                observer: watching.clone(),
+            };
+            edge::serve(routes, around, request)
         }
     };
     let stop = CancellationToken::new();

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bank::clock::SystemClock;
-use bank::grpc::edge::{self, Stage};
+use bank::grpc::edge::{self, Around, Stage};
 use bank::grpc::proto::bank_service_server::{BankService, BankServiceServer};
 use bank::grpc::{Access, Admission, Capacity, Observer, Service, proto};
 use bank::ledger::{
@@ -232,16 +232,14 @@ fn call(name: &'static str) -> Part {
     let admission = Admission::new(&Capacity::default());
     let observer = Arc::<Observer>::default();
     Part::new(name, posts(), move |request| {
-        let draining = CancellationToken::new();
-        let answer = edge::serve(
-            routes.clone(),
-            Stage::Ready,
-            Access::default(),
-            &admission,
-            draining,
-            observer.clone(),
-            request,
-        );
+        let around = Around {
+            stage: Stage::Ready,
+            access: Access::default(),
+            admission: &admission,
+            draining: CancellationToken::new(),
+            observer: observer.clone(),
+        };
+        let answer = edge::serve(routes.clone(), around, request);
         read(answer.now_or_never().expect("it is done at once"));
     })
 }

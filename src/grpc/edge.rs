@@ -77,6 +77,21 @@ pub enum Stage {
     Ready,
 }
 
+/// What a call meets on its way to the routes.
+#[derive(Debug)]
+pub struct Around<'a> {
+    /// How far the server is.
+    pub stage: Stage,
+    /// Who may call what.
+    pub access: Access,
+    /// The places that there are.
+    pub admission: &'a Admission,
+    /// Cancelled when calls are to end.
+    pub draining: CancellationToken,
+    /// Who watches what becomes of it.
+    pub observer: Arc<Observer>,
+}
+
 /// Serves one call by the given routes, if there is a place for it, until it answers, its time is up, or the caller leaves.
 ///
 /// # Errors
@@ -87,16 +102,13 @@ pub enum Stage {
 /// future, and ours must come first.
 pub fn serve<R>(
     routes: R,
-    stage: Stage,
-    access: Access,
-    admission: &Admission,
-    draining: CancellationToken,
-    observer: Arc<Observer>,
+    around: Around<'_>,
     mut request: Request<Body>,
 ) -> impl Future<Output = Result<Response<CallBody>, Infallible>> + use<R>
 where
     R: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
 {
+    let Around { stage, access, admission, draining, observer } = around;
     let call = CallLog::begin(&observer, request.uri().path(), request.headers());
     let is_bank_call = call.is_of_the_bank();
     let mut outcome = Outcome::of(call.clone(), observer);

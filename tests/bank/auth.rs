@@ -764,16 +764,14 @@ async fn through_edge<S: Store>(
     draining: CancellationToken,
 ) -> Status {
     let service = BankServiceServer::new(Service::new(store.clone()));
-    let response = edge::serve(
-        service,
-        edge::Stage::Ready,
+    let around = edge::Around {
+        stage: edge::Stage::Ready,
         access,
-        &Admission::new(&Capacity::default()),
+        admission: &Admission::new(&Capacity::default()),
         draining,
-        Arc::default(),
-        request,
-    )
-    .await;
+        observer: Arc::default(),
+    };
+    let response = edge::serve(service, around, request).await;
     let response = response.unwrap_or_else(|error| match error {});
     Status::from_header_map(response.headers()).expect("it is an error")
 }

@@ -225,17 +225,14 @@ async fn through_edge<S: Store>(
         .body(body)
         .expect("it is well formed");
     let service = BankServiceServer::new(Service::new(store.clone()));
-    let (stage, draining) = (edge::Stage::Ready, draining.clone());
-    let response: Result<_, Infallible> = edge::serve(
-        service,
-        stage,
-        Access::default(),
+    let around = edge::Around {
+        stage: edge::Stage::Ready,
+        access: Access::default(),
         admission,
-        draining,
-        Arc::default(),
-        request,
-    )
-    .await;
+        draining: draining.clone(),
+        observer: Arc::default(),
+    };
+    let response: Result<_, Infallible> = edge::serve(service, around, request).await;
     let response = response.unwrap_or_else(|error| match error {});
     match Status::from_header_map(response.headers()) {
         Some(status) => Err(status),

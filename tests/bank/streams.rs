@@ -119,17 +119,14 @@ impl Pipe {
             .body(Body::new(StreamBody::new(frames)))
             .expect("it is well formed");
         let service = BankServiceServer::new(Service::new(store.clone()));
-        let admission = Admission::new(&Capacity::default());
-        let response = edge::serve(
-            service,
-            edge::Stage::Ready,
-            Access::default(),
-            &admission,
+        let around = edge::Around {
+            stage: edge::Stage::Ready,
+            access: Access::default(),
+            admission: &Admission::new(&Capacity::default()),
             draining,
-            Arc::default(),
-            request,
-        )
-        .await;
+            observer: Arc::default(),
+        };
+        let response = edge::serve(service, around, request).await;
         let response = response.unwrap_or_else(|error| match error {});
         Self { taken, answers: response.into_body() }
     }

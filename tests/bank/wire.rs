@@ -384,17 +384,14 @@ async fn through_edge<S: Store>(
     draining: CancellationToken,
 ) -> Status {
     let service = BankServiceServer::new(Service::new(store.clone()));
-    let admission = Admission::new(&Capacity::default());
-    let response: Result<Response<_>, Infallible> = edge::serve(
-        service,
-        edge::Stage::Ready,
-        Access::default(),
-        &admission,
+    let around = edge::Around {
+        stage: edge::Stage::Ready,
+        access: Access::default(),
+        admission: &Admission::new(&Capacity::default()),
         draining,
-        Arc::default(),
-        request,
-    )
-    .await;
+        observer: Arc::default(),
+    };
+    let response: Result<Response<_>, Infallible> = edge::serve(service, around, request).await;
     let response = response.unwrap_or_else(|error| match error {});
     Status::from_header_map(response.headers()).expect("it is an error")
 }
