@@ -1,7 +1,6 @@
 //! Who is recognised, and what each role may call: tokens, JWTs, certificates, every method with every role,
 //! and how fast a caller may ask.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,96 +20,20 @@ use bank::server::Options;
 use bank::store::{RecordKey, Store};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use prost::Message;
-use prost_types::FileDescriptorSet;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::client::Grpc;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Channel;
-use tonic::{Code, Request, Status};
-use tonic_prost::ProstCodec;
+use tonic::{Code, Status};
 
 use crate::support::callers::{
-    AUDIENCE, CallerFile, ISSUER, IssuerKey, WithToken, claims, client_of, entry, key_set, token,
+    AUDIENCE, CallerFile, ISSUER, IssuerKey, claims, client_of, entry, key_set, token,
 };
+use crate::support::methods::{call, methods};
 use crate::support::raw::framed;
 use crate::support::{
     Details, ManualClock, TestServer, create, create_with, deposit, memory_store,
 };
-
-/// What every method needs, as the README says it.
-const NEEDS: [(&str, &[&str]); 5] = [
-    (
-        "admin",
-        &["CreateAccount", "UpdateAccount", "FreezeAccount", "UnfreezeAccount", "CloseAccount"],
-    ),
-    (
-        "teller",
-        &[
-            "Deposit",
-            "Withdraw",
-            "Transfer",
-            "ReverseTransaction",
-            "PlaceHold",
-            "CaptureHold",
-            "ReleaseHold",
-            "ExecuteBatch",
-            "ExecuteStream",
-        ],
-    ),
-    (
-        "reader",
-        &[
-            "GetAccount",
-            "ListAccounts",
-            "GetBalance",
-            "ListTransactions",
-            "GetTransaction",
-            "GetHold",
-            "ListHolds",
-            "WatchTransactions",
-            "GetTrialBalance",
-        ],
-    ),
-    ("anyone", &["ServerReflectionInfo"]),
-    ("nothing", &["Check", "Watch"]),
-];
-
-/// Every method that is served, as a path, and what it needs.
-fn methods() -> BTreeMap<String, &'static str> {
-    let sets = [
-        proto::FILE_DESCRIPTOR_SET,
-        tonic_health::pb::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
-        tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
-    ];
-    let mut methods = BTreeMap::new();
-    for set in sets {
-        for file in FileDescriptorSet::decode(set).expect("it is one").file {
-            for service in &file.service {
-                for method in &service.method {
-                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    let need = NEEDS.iter().find(|(_, names)| names.contains(&method.name()));
-                    let (need, _) = need.unwrap_or_else(|| panic!("nothing is said of {path}"));
-                    methods.insert(path, *need);
-                }
-            }
-        }
-    }
-    methods
-}
-
-/// Calls any method with an empty message. A stream that begins is left again.
-async fn call(channel: &Channel, path: &str, token: Option<&str>) -> Result<(), Status> {
-    let with_token = WithToken(token.map(ToOwned::to_owned));
-    let mut client = Grpc::new(InterceptedService::new(channel.clone(), with_token));
-    client.ready().await.expect("it is there");
-    let messages = Request::new(tokio_stream::iter([()]));
-    let path = path.parse().expect("it is a path");
-    client.streaming(messages, path, ProstCodec::<(), ()>::default()).await.map(|_| ())
-}
 
 #[tokio::test]
 async fn every_method_with_every_role() {

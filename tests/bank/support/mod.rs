@@ -9,6 +9,7 @@ pub(crate) mod cluster;
 mod details;
 mod gated;
 pub(crate) mod history;
+pub(crate) mod methods;
 pub(crate) mod own_book;
 pub(crate) mod postgresql;
 pub(crate) mod process;
