@@ -39,6 +39,7 @@ mod postgres;
 mod process;
 mod properties;
 mod races;
+mod roles_over_tls;
 mod statements;
 mod streams;
 mod support;
