@@ -78,7 +78,7 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(self.roots()?);
+            .with_root_certificates(roots(self.tls_ca.as_deref(), "--tls-ca")?);
         let mut config = match (&self.tls_cert, &self.tls_key) {
             (Some(certificate), Some(key_path)) => {
                 let chain = certificates(certificate)?;
@@ -101,22 +101,27 @@ impl ClientTls {
         };
         Ok(Some(Secured { config: Arc::new(config), name }))
     }
+}
 
-    fn roots(&self) -> Result<RootCertStore, String> {
-        let mut roots = RootCertStore::empty();
-        if let Some(path) = &self.tls_ca {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|error| unusable(path, &error))?;
-            }
-            return Ok(roots);
+/// The CAs in a file, or those of the system; `flag` is what names the file.
+///
+/// # Errors
+///
+/// One line that says which file can't be used, or that there are none.
+pub(super) fn roots(file: Option<&Path>, flag: &str) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = file {
+        for certificate in certificates(path)? {
+            roots.add(certificate).map_err(|error| unusable(path, &error))?;
         }
-        // Some of the system's may be too old to be understood: they are no use, and no harm.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if roots.is_empty() {
-            return Err("the system has no CAs that it trusts: give --tls-ca".to_owned());
-        }
-        Ok(roots)
+        return Ok(roots);
     }
+    // Some of the system's may be too old to be understood: they are no use, and no harm.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(format!("the system has no CAs that it trusts: give {flag}"));
+    }
+    Ok(roots)
 }
 
 /// The certificates in a file, of which there is at least one.
