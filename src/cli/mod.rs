@@ -46,7 +46,9 @@ pub async fn run(command: Command) -> Result<(), Failure> {
             settings.may_listen().map_err(Failure::Misused)?;
             let engine = settings.database.engine().map_err(Failure::Misused)?;
             let authentication = settings.auth.authentication().map_err(Failure::Misused)?;
-            serve::serve(*settings, engine, authentication).await.map_err(Failure::Failed)
+            let collector = settings.collector().map_err(Failure::Misused)?;
+            let served = serve::serve(*settings, engine, authentication, collector).await;
+            served.map_err(Failure::Failed)
         }
         Command::Healthcheck(settings) => {
             healthcheck::healthcheck(settings).await.map_err(Failure::Failed)

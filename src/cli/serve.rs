@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::auth::Authentication;
 use crate::clock::SystemClock;
-use crate::config::ServeSettings;
+use crate::config::{Collector, ServeSettings};
 use crate::grpc::{Access, Observer};
 use crate::ledger::LedgerId;
 use crate::server::{self, Drained, Options};
@@ -35,6 +35,7 @@ pub(super) async fn serve(
     settings: ServeSettings,
     engine: Option<EngineSettings>,
     authentication: Option<Authentication>,
+    collector: Option<Collector>,
 ) -> Result<(), String> {
     let audit_log = settings.auth.audit_log.as_deref().map(AuditLog::open).transpose()?;
     telemetry::start(settings.log_format, &settings.log_level, audit_log.clone());
@@ -48,7 +49,7 @@ pub(super) async fn serve(
             Some(address) => Some(listen(address).await?),
             None => None,
         },
-        traces: match &settings.otlp_endpoint {
+        traces: match collector {
             Some(collector) => Some(Traces::start(collector, settings.trace_ratio)?),
             None => None,
         },

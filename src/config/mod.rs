@@ -35,7 +35,7 @@ pub use client::{
 pub use client_tls::Secured;
 pub use connections::ConnectionSettings;
 pub use database::{DatabaseSettings, Secret};
-pub use serve::{LogFilter, LogFormat, ServeSettings};
+pub use serve::{Collector, LogFilter, LogFormat, ServeSettings};
 pub use tls::TlsSettings;
 pub use token::{NewToken, TokenCommand};
 pub use upkeep::{Backup, BooksIn, HeadOf, Migrate, Verify};

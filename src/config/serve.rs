@@ -8,9 +8,11 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use http::Uri;
+use rustls::RootCertStore;
 use tracing_subscriber::EnvFilter;
 
 use super::client::parse_endpoint;
+use super::client_tls::roots;
 use super::{
     AuthSettings, BoundSettings, CapacitySettings, ConnectionSettings, DatabaseSettings,
     TlsSettings,
@@ -57,7 +59,7 @@ pub struct ServeSettings {
     #[arg(long, env = "BANK_METRICS", value_name = "IP:PORT", hide_env_values = true)]
     pub metrics: Option<SocketAddr>,
 
-    /// The collector that traces go to, by OTLP over gRPC without TLS; usually port 4317 [default: none]
+    /// The collector that traces go to, by OTLP over gRPC, http or https; usually port 4317 [default: none]
     #[arg(
         long,
         env = "BANK_OTLP_ENDPOINT",
@@ -65,7 +67,17 @@ pub struct ServeSettings {
         value_parser = parse_endpoint,
         hide_env_values = true
     )]
-    pub otlp_endpoint: Option<Uri>,
+    otlp_endpoint: Option<Uri>,
+
+    /// The CAs that vouch for the collector, PEM [default: those of the system]
+    #[arg(
+        long,
+        env = "BANK_OTLP_CA",
+        value_name = "FILE",
+        requires = "otlp_endpoint",
+        hide_env_values = true
+    )]
+    otlp_ca: Option<PathBuf>,
 
     /// The share of calls that are traced where the caller does not say, from 0 to 1
     #[arg(
@@ -156,6 +168,25 @@ impl ServeSettings {
         }
     }
 
+    /// Where traces go, if anywhere. Reads the CAs that vouch for it.
+    ///
+    /// # Errors
+    ///
+    /// One line that says which file or setting can't be used.
+    pub fn collector(&self) -> Result<Option<Collector>, String> {
+        let Some(endpoint) = self.otlp_endpoint.clone() else { return Ok(None) };
+        let roots = match (endpoint.scheme_str(), self.otlp_ca.as_deref()) {
+            (Some("https"), ca) => Some(roots(ca, "--otlp-ca")?),
+            (_, None) => None,
+            (_, Some(_)) => {
+                return Err(format!(
+                    "--otlp-ca: {endpoint} is called without TLS: it must be https://HOST:PORT"
+                ));
+            }
+        };
+        Ok(Some(Collector { endpoint, roots }))
+    }
+
     /// Whether the bank may listen there with what it knows of its callers.
     ///
     /// # Errors
@@ -195,6 +226,15 @@ fn may_listen(
     Err(format!(
         "listening on {address}, where others reach it, needs {missing}; --insecure does without"
     ))
+}
+
+/// The collector that traces go to.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    /// Where it is.
+    pub endpoint: Uri,
+    /// The CAs that vouch for it; none where it is called in plain text.
+    pub roots: Option<RootCertStore>,
 }
 
 /// The form of the log.

@@ -4,9 +4,9 @@
 //! what doesn't fit is dropped. The libraries' own settings `OTEL_RESOURCE_ATTRIBUTES`, for what the bank
 //! runs on, and `OTEL_EXPORTER_OTLP_HEADERS`, for what the collector asks for, are heeded.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use http::Uri;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
@@ -14,9 +14,10 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider,
 };
-use tonic::transport::Endpoint;
+use tonic::transport::{ClientTlsConfig, Endpoint};
 use uuid::Uuid;
 
+use crate::config::Collector;
 use crate::grpc::Spans;
 
 /// How many spans wait, at the most: some megabytes.
@@ -43,17 +44,21 @@ impl Traces {
     /// # Errors
     ///
     /// One phrase that says which setting of the libraries is wrong.
-    pub fn start(collector: &Uri, ratio: f64) -> Result<Self, String> {
-        let channel = Endpoint::from(collector.clone())
+    pub fn start(collector: Collector, ratio: f64) -> Result<Self, String> {
+        let unusable = |error: &dyn Display| format!("traces can't be sent: {error}");
+        let mut endpoint = Endpoint::from(collector.endpoint)
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(EXPORT_TIMEOUT)
-            .connect_lazy();
+            .timeout(EXPORT_TIMEOUT);
+        if let Some(roots) = collector.roots {
+            let tls = ClientTlsConfig::new().trust_anchors(roots.roots);
+            endpoint = endpoint.tls_config(tls).map_err(|error| unusable(&error))?;
+        }
         let exporter = SpanExporter::builder()
             .with_tonic()
-            .with_channel(channel)
+            .with_channel(endpoint.connect_lazy())
             .with_timeout(EXPORT_TIMEOUT)
             .build()
-            .map_err(|error| format!("traces can't be sent: {error}"))?;
+            .map_err(|error| unusable(&error))?;
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(QUEUE)
             .with_max_export_batch_size(BATCH)

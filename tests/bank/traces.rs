@@ -1,6 +1,7 @@
 //! Traces, as a collector gets them from the binary: with the caller's trace, and never in the bank's way.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
 use bank::grpc::proto;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
@@ -19,10 +20,11 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::AbortOnDropHandle;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Identity, Server, ServerTlsConfig};
 use tonic::{Code, Request, Response, Status};
 
-use crate::support::process::{Running, bank};
+use crate::support::certificates::{Authority, Issued, Mounted};
+use crate::support::process::{Running, bank, run};
 use crate::support::{create, create_with, deposit, transfer, withdraw};
 
 /// Takes whatever spans come, with what they say of the process.
@@ -59,17 +61,23 @@ type Spans = mpsc::UnboundedReceiver<(HashMap<String, String>, Span)>;
 
 /// A collector on a free port, and what it takes.
 async fn collector() -> (String, Spans, AbortOnDropHandle<()>) {
+    let (address, spans, serving) = collector_by(Server::builder()).await;
+    (format!("http://{address}"), spans, serving)
+}
+
+/// The same, behind a server as it is wanted.
+async fn collector_by(mut server: Server) -> (SocketAddr, Spans, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let address = listener.local_addr().expect("it is bound");
     let (taken, spans) = mpsc::unbounded_channel();
     let serving = tokio::spawn(async move {
-        tonic::transport::Server::builder()
+        server
             .add_service(TraceServiceServer::new(Collector { taken }))
             .serve_with_incoming(TcpListenerStream::new(listener))
             .await
             .expect("it serves");
     });
-    (endpoint, spans, AbortOnDropHandle::new(serving))
+    (address, spans, AbortOnDropHandle::new(serving))
 }
 
 fn start(endpoint: &str, more: &[&str]) -> Running {
@@ -214,6 +222,71 @@ async fn a_call_without_a_trace_begins_one() {
     assert!(attributes["rpc.method_original"].len() <= 128);
     let status = unknown.status.as_ref().expect("it has one");
     assert_eq!(status.code, StatusCode::Error as i32);
+}
+
+/// Over TLS spans go only to whom a CA vouches for: one that is named, or one of the system's.
+#[tokio::test]
+async fn a_collector_with_tls_must_be_trusted() {
+    let authority = Authority::new();
+    let Issued { certificate, key, .. } = authority.server();
+    let stranger = Authority::new();
+    let mounted = Mounted::new(&[("ca.crt", &authority.pem), ("other.crt", &stranger.pem)]);
+    // What the system trusts is replaced by this variable.
+    for (named, of_the_system, is_trusted) in [
+        (Some("ca.crt"), None, true),
+        (None, Some("ca.crt"), true),
+        (Some("ca.crt"), Some("other.crt"), true),
+        (Some("other.crt"), Some("ca.crt"), false),
+        (None, Some("other.crt"), false),
+    ] {
+        let identity = Identity::from_pem(&certificate, &key);
+        let server = Server::builder()
+            .tls_config(ServerTlsConfig::new().identity(identity))
+            .expect("they belong together");
+        let (address, spans, _collecting) = collector_by(server).await;
+        let mut command = bank(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        command.env("BANK_OTLP_ENDPOINT", format!("https://localhost:{}", address.port()));
+        if let Some(name) = named {
+            command.env("BANK_OTLP_CA", mounted.path(name));
+        }
+        if let Some(name) = of_the_system {
+            command.env("SSL_CERT_FILE", mounted.path(name)).env_remove("SSL_CERT_DIR");
+        }
+        let running = Running::start(&mut command);
+        let mut client = client(&running).await;
+        client.create_account(create("alice", "USD")).await.expect("it opens");
+        drop(client);
+        let (code, log) = end(running).await;
+        assert_eq!(code, Some(0), "{log:?}");
+        let has_come = all(spans).iter().any(|(_, span)| span.kind == SpanKind::Server as i32);
+        assert_eq!(has_come, is_trusted, "{named:?} {of_the_system:?}: {log:?}");
+        let is_loss = |line: &String| line.contains("ExportError") || line.contains("not sent");
+        assert_eq!(log.iter().any(is_loss), !is_trusted, "{named:?} {of_the_system:?}: {log:?}");
+    }
+}
+
+#[test]
+fn settings_of_a_collector_that_can_not_be_used_end_with_64() {
+    let mounted = Mounted::new(&[("empty.crt", "")]);
+    let empty = mounted.text("empty.crt");
+    for (arguments, word) in [
+        (&["--otlp-endpoint", "https://localhost:1", "--otlp-ca", &empty][..], "no certificate"),
+        (&["--otlp-endpoint", "https://localhost:1", "--otlp-ca", "/none"], "/none"),
+        (&["--otlp-endpoint", "http://localhost:1", "--otlp-ca", &empty], "https://"),
+        (&["--otlp-ca", &empty], "--otlp-endpoint"),
+    ] {
+        let output = run(bank(&["serve", "--listen", "127.0.0.1:0"]).args(arguments));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {text}");
+        assert!(text.contains(word) && text.lines().count() == 1, "{arguments:?}: {text}");
+    }
+    // A system that trusts nobody can't vouch for a collector.
+    let mut command =
+        bank(&["serve", "--listen", "127.0.0.1:0", "--otlp-endpoint", "https://localhost:1"]);
+    let output = run(command.env("SSL_CERT_FILE", &empty).env_remove("SSL_CERT_DIR"));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(64), "{text}");
+    assert!(text.contains("--otlp-ca"), "{text}");
 }
 
 /// A collector that isn't there, and one that takes connections and never answers.
