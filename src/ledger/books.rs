@@ -7,8 +7,10 @@
 
 mod part;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+
+use ahash::AHashMap;
 
 use super::hold::HoldSchedule;
 use super::{
@@ -54,12 +56,12 @@ impl Standing<'_> {
 pub struct Books {
     ledger: LedgerId,
     accounts: Vec<Entry>,
-    numbers: HashMap<AccountId, AccountNumber>,
+    numbers: AHashMap<AccountId, AccountNumber>,
     order: BTreeSet<AccountId>,
     holds: BTreeMap<Sequence, Hold>,
     /// All that set money aside, as 1 each, so that what is held is how many there are.
     held: HoldSchedule,
-    reversals: HashMap<Sequence, Reversals>,
+    reversals: AHashMap<Sequence, Reversals>,
     totals: BTreeMap<Currency, Totals>,
 }
 
@@ -98,11 +100,11 @@ impl Books {
         Self {
             ledger,
             accounts: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: AHashMap::new(),
             order: BTreeSet::new(),
             holds: BTreeMap::new(),
             held: HoldSchedule::default(),
-            reversals: HashMap::new(),
+            reversals: AHashMap::new(),
             totals: BTreeMap::new(),
         }
     }

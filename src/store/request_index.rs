@@ -3,9 +3,7 @@
 //! Millions of ids are kept, so an entry is a hash and a sequence, 16 bytes; the id itself stands in
 //! the record. **Invariant:** a lookup is exact: where a hash matches, the record is asked.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
-
+use ahash::RandomState;
 use hashbrown::HashTable;
 
 use crate::ledger::{RequestId, Sequence};
