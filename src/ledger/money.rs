@@ -3,7 +3,11 @@
 //! An [`Amount`] is above 0 always; what may be 0 or negative is a balance, not an amount. There is
 //! no floating point here, and no arithmetic on amounts: sums are made in [`super::Balance`], checked.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use compact_str::CompactString;
+use iso_currency::IntoEnumIterator;
 
 use super::Malformed;
 
@@ -60,7 +64,12 @@ impl std::fmt::Display for Currency {
 }
 
 fn iso_exponent(code: &str) -> Option<u16> {
-    iso_currency::Currency::from_code(code).map(|currency| currency.exponent().unwrap_or(0))
+    // The crate compares a code with one of its own after the other.
+    static EXPONENTS: LazyLock<HashMap<&str, u16, ahash::RandomState>> = LazyLock::new(|| {
+        let all = iso_currency::Currency::iter();
+        all.map(|currency| (currency.code(), currency.exponent().unwrap_or(0))).collect()
+    });
+    EXPONENTS.get(code).copied()
 }
 
 fn is_asset_name(name: &str) -> bool {
