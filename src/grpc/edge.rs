@@ -121,9 +121,12 @@ where
     let deadline = admitted.as_ref().ok().and_then(|(_, deadline)| *deadline);
     request.extensions_mut().insert(Ending { draining: draining.clone(), deadline });
     async move {
+        // The audit log is told of what never comes to be read.
+        let mut unread = None;
         // Who calls is settled first: nobody else is told how the server is, or what is wrong.
         let let_in = async {
             let permit = attempt.permit(&call).await?;
+            unread = permit.unread();
             form?;
             let (place, _) = admitted?;
             permit.spend_call()?;
@@ -159,6 +162,9 @@ where
         };
         if http_status != StatusCode::OK {
             *response.status_mut() = http_status;
+        }
+        if let Some(unread) = unread {
+            unread.answered(response.headers());
         }
         // An error comes as headers alone. Everything else ends with trailers, or is cancelled.
         outcome.is_in(response.headers());

@@ -4,7 +4,7 @@
 //! concerns nobody else, unless it is all or none.
 
 use tokio::time::sleep;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::ledger;
 use crate::store::{BatchRefused, Store};
@@ -158,8 +158,8 @@ impl<S: Store> Service<S> {
         Ok(results)
     }
 
-    /// Executes what has come together, and gives a result for each, in order. What can't be read any
-    /// more ends the stream, after the results of what came before it.
+    /// Executes what has come together, as fast as its caller may ask, and gives a result for each, in order.
+    /// What can't be read any more ends the stream, after the results of what came before it.
     pub(super) async fn execute_arrived(
         &self,
         call: &Call,
@@ -171,17 +171,14 @@ impl<S: Store> Service<S> {
             match message {
                 Ok(message) => messages.push(message),
                 Err(status) => {
-                    let is_unreadable = is_unreadable(&status);
-                    end = Some(Err(if is_unreadable {
-                        Violations::of_message(status.message())
-                    } else {
-                        status
-                    }));
+                    end = Some(status);
                     break;
                 }
             }
         }
-        match self.execute_streamed(call, &messages).await {
+        let results = self.execute_streamed(call, &messages).await;
+        let end = end.map(|status| Err(in_our_words(call, status)));
+        match results {
             Err(error) => vec![Err(error.into())],
             Ok(results) => {
                 let numbered = messages.iter().map(|message| message.correlation_id).zip(results);
@@ -198,15 +195,19 @@ impl<S: Store> Service<S> {
         call: &Call,
         messages: &[proto::ExecuteStreamRequest],
     ) -> Result<Vec<proto::OperationResult>, Error> {
-        call.permit.check_still().await?;
         let unset = proto::Operation::default();
         let each = || messages.iter().map(|it| it.operation.as_ref().unwrap_or(&unset));
         let mut audit = call.permit.audit(|| lines(each()));
-        let checked = each().map(|operation| call.permit.check(operation));
-        let parsed = messages.iter().map(parse::streamed_operation);
-        let operations =
-            checked.zip(parsed).map(|(denied, parsed)| denied.and(parsed.map_err(Error::from)));
-        let result = self.execute_each(call, operations.collect(), &mut audit).await;
+        let result = async {
+            pace(call, messages.len()).await?;
+            call.permit.check_still().await?;
+            let checked = each().map(|operation| call.permit.check(operation));
+            let parsed = messages.iter().map(parse::streamed_operation);
+            let operations =
+                checked.zip(parsed).map(|(denied, parsed)| denied.and(parsed.map_err(Error::from)));
+            self.execute_each(call, operations.collect(), &mut audit).await
+        }
+        .await;
         if let Err(error) = &result {
             audit.note_all(error);
         }
@@ -216,7 +217,7 @@ impl<S: Store> Service<S> {
 
 /// Waits until the caller may ask for so many operations more, unless the call must end: a stream that comes
 /// faster than its caller may is slowed down instead of refused, which keeps its order.
-pub(super) async fn pace(call: &Call, operations: usize) -> Result<(), Error> {
+async fn pace(call: &Call, operations: usize) -> Result<(), Error> {
     loop {
         let delay = match call.permit.spend(operations) {
             Err(Error::RateLimited { delay: Some(delay), .. }) => delay,
@@ -228,6 +229,19 @@ pub(super) async fn pace(call: &Call, operations: usize) -> Result<(), Error> {
             () = sleep(delay) => {}
         }
     }
+}
+
+/// What ends a stream. The audit log is told, too, of a message that can't be read.
+fn in_our_words(call: &Call, status: Status) -> Status {
+    let status = match is_unreadable(&status) {
+        true => Violations::of_message(status.message()),
+        false => status,
+    };
+    if status.code() == Code::InvalidArgument {
+        let error = Error::Invalid(Violations::default());
+        call.permit.audit(|| vec![Line::unread()]).note_all(&error);
+    }
+    status
 }
 
 fn lines<'a>(operations: impl IntoIterator<Item = &'a proto::Operation>) -> Vec<Line> {

@@ -17,7 +17,7 @@ use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
 use super::status::{Became, Error, NoTransactionOf, Violations, row};
 use super::within::Within;
-use super::{operations, page, parse, pipe, proto, render, watch};
+use super::{page, parse, pipe, proto, render, watch};
 
 /// What a call that goes on answers.
 type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -454,6 +454,8 @@ macro_rules! methods {
             ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
                 let service = self.again();
                 let call = Call::of(request.extensions())?;
+                // Its operations are told one by one.
+                call.permit.note_read();
                 let arriving = request.into_inner().fuse();
                 // Nothing is taken in before the results of what came before were wanted, so a client
                 // that does not read is not read from.
@@ -466,10 +468,6 @@ macro_rules! methods {
                             Err(error) => Some((vec![Err(Status::from(error))], None)),
                             Ok(None) => None,
                             Ok(Some(arrived)) => {
-                                let turn = operations::pace(&call, arrived.len()).await;
-                                if let Err(error) = turn {
-                                    return Some((vec![Err(Status::from(error))], None));
-                                }
                                 let results = service.execute_arrived(&call, arrived).await;
                                 Some((results, Some(arriving)))
                             }

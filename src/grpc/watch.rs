@@ -115,8 +115,9 @@ impl<S: Store> Watcher<S> {
             cursor: Some(Cursor { after: self.read, until: head }),
             page_size: PAGE_SIZE,
         };
-        self.watch.permit.check_still().await?;
-        let within = Within { store: &*self.store, permit: &self.watch.permit };
+        let permit = &self.watch.permit;
+        permit.check_still().await.inspect_err(|error| permit.tell_denied(error))?;
+        let within = Within { store: &*self.store, permit };
         let page = within.transactions(&query).await??;
         self.read = page.next.map_or(head, |cursor| cursor.after);
         let lag = head.number().saturating_sub(self.read.number());

@@ -1,12 +1,27 @@
 //! What the binary writes down of who did what: the log's lines, the audit's lines, and its own file; and
 //! how its own commands prove who they are.
 
+use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
 
+use bank::grpc::proto;
+use bank::grpc::proto::operation::Operation as Kind;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::Request;
+use jsonwebtoken::Algorithm;
+use prost::Message;
 use rustix::process::Signal;
 use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Code;
 
+use crate::support::callers::{IssuerKey, claims};
+use crate::support::deposit;
 use crate::support::process::{Running, bank, run};
+use crate::support::raw::{self, framed};
 
 /// A caller that `bank token new` has made: its token, and its entry.
 fn new_caller(name: &str, role: &str, prefix: Option<&str>) -> (String, String) {
@@ -196,6 +211,173 @@ fn the_audit_has_a_file_of_its_own() {
     let (code, log) = guarded.process.end();
     assert_eq!(code, Some(0));
     assert!(!log.join("\n").contains("\"audit\""), "{log:?}");
+}
+
+/// A mutation that can't be read, or can't begin, is told as well, with as much as is known of it. A read is
+/// not.
+#[tokio::test]
+async fn a_mutation_that_no_handler_has_read_leaves_a_line() {
+    let guarded = Guarded::start(&["--audit-log", "audit.log"]);
+    let address = guarded.process.address.parse().expect("it is one");
+    let authorization = format!("Bearer {}", guarded.boss);
+    let whole = framed(&deposit("alice", 1, "USD").encode_to_vec());
+    let cut = &whole[..whole.len() - 1];
+    let (large, garbage) = (framed(&vec![0; 70_000]), framed(b"\xff"));
+    let streamed = proto::ExecuteStreamRequest {
+        operation: Some(proto::Operation {
+            operation: Some(Kind::Deposit(proto::DepositRequest {
+                request_id: "r".to_owned(),
+                ..deposit("alice", 1, "USD")
+            })),
+        }),
+        correlation_id: 1,
+    };
+    let streamed = framed(&streamed.encode_to_vec());
+    for (method, header, body) in [
+        ("Deposit", None, &garbage[..]),
+        ("CloseAccount", None, &large),
+        ("Transfer", None, cut),
+        ("Withdraw", None, b""),
+        ("ExecuteBatch", None, &garbage),
+        ("ExecuteStream", None, &[&streamed[..], &garbage].concat()),
+        ("ExecuteStream", None, &[&streamed[..], cut].concat()),
+        ("Deposit", Some(("grpc-timeout", "soon")), &whole),
+        ("Deposit", Some(("grpc-timeout", "0n")), &whole),
+        ("ExecuteStream", Some(("grpc-timeout", "0n")), &streamed),
+        ("Deposit", Some(("grpc-encoding", "lzma")), &whole),
+        ("GetBalance", None, &garbage),
+        ("WatchTransactions", None, &garbage),
+    ] {
+        let mut headers = vec![("authorization", authorization.as_str())];
+        headers.extend(header);
+        let answer = raw::call(address, method, &headers, body.to_vec()).await;
+        assert_ne!(answer.status.code(), Code::Ok, "{method}");
+    }
+    assert_eq!(
+        told(&lines_of(&guarded.folder.path().join("audit.log"))),
+        [
+            "mutation boss Deposit - - INVALID_REQUEST -",
+            "mutation boss CloseAccount - - INVALID_REQUEST -",
+            "mutation boss Transfer - - INVALID_REQUEST -",
+            "mutation boss Withdraw - - INVALID_REQUEST -",
+            "mutation boss ExecuteBatch - - INVALID_REQUEST -",
+            "mutation boss ExecuteStream Deposit r ACCOUNT_NOT_FOUND -",
+            "mutation boss ExecuteStream - - INVALID_REQUEST -",
+            "mutation boss ExecuteStream Deposit r ACCOUNT_NOT_FOUND -",
+            "mutation boss ExecuteStream - - INVALID_REQUEST -",
+            "mutation boss Deposit - - INVALID_REQUEST -",
+            "mutation boss Deposit - - DEADLINE_EXCEEDED -",
+            "mutation boss ExecuteStream - - DEADLINE_EXCEEDED -",
+            "mutation boss Deposit - - UNIMPLEMENTED -",
+        ]
+    );
+}
+
+/// A deposit of which only half has come.
+struct Half {
+    response: h2::client::ResponseFuture,
+    body: h2::SendStream<Bytes>,
+    _connection: AbortOnDropHandle<Result<(), h2::Error>>,
+}
+
+impl Half {
+    async fn send(guarded: &Guarded) -> Self {
+        let address = &guarded.process.address;
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        let (client, connection) = h2::client::handshake(stream).await.expect("it is HTTP/2");
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
+        let request = Request::post(format!("http://{address}/bank.v1.BankService/Deposit"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {}", guarded.boss))
+            .body(())
+            .expect("it is well formed");
+        let mut client = client.ready().await.expect("it takes calls");
+        let (response, mut body) = client.send_request(request, false).expect("it takes calls");
+        let whole = framed(&deposit("alice", 1, "USD").encode_to_vec());
+        let half = Bytes::copy_from_slice(&whole[..whole.len() / 2]);
+        body.send_data(half, false).expect("it takes the message");
+        Self { response, body, _connection: connection }
+    }
+
+    /// Sends one to a bank that has a place for one call, and waits until it is there.
+    async fn in_the_only_place(guarded: &Guarded) -> Self {
+        let address = guarded.process.address.parse().expect("it is one");
+        let authorization = format!("Bearer {}", guarded.boss);
+        let headers = [("authorization", authorization.as_str())];
+        loop {
+            let mut half = Self::send(guarded).await;
+            // Until it has come others find a place; and where it finds none itself, it is answered.
+            while (&mut half.response).now_or_never().is_none() {
+                let other = raw::call(address, "Withdraw", &headers, framed(b"\xff")).await;
+                if other.status.code() == Code::Unavailable {
+                    return half;
+                }
+            }
+        }
+    }
+}
+
+/// A mutation that is turned away, given up, or overtaken by the end of the bank before it has come.
+#[tokio::test]
+async fn a_mutation_that_has_not_come_leaves_a_line() {
+    let guarded = Guarded::start(&["--audit-log", "audit.log", "--max-in-flight", "1"]);
+    let path = guarded.folder.path().join("audit.log");
+    let overloaded = "mutation boss Withdraw - - OVERLOADED -".to_owned();
+    let counted = |result: &str| {
+        let line = format!("mutation boss Deposit - - {result} -");
+        told(&lines_of(&path)).iter().filter(|told| **told == line).count()
+    };
+    let mut half = Half::in_the_only_place(&guarded).await;
+    assert_eq!(told(&lines_of(&path)).last().expect("one"), &overloaded);
+    assert_eq!(counted("INVALID_REQUEST"), 0);
+    // To the bank it is a message that was cut off.
+    half.body.send_reset(h2::Reason::CANCEL);
+    comes(async {
+        while counted("INVALID_REQUEST") == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+
+    let half = Half::in_the_only_place(&guarded).await;
+    guarded.process.signal(Signal::TERM);
+    let answer = comes(half.response).await.expect("it is answered");
+    assert_eq!(answer.headers()["grpc-status"], "14");
+    assert_eq!([counted("DRAINING"), counted("INVALID_REQUEST")], [1, 1]);
+
+    let guarded = Guarded::start(&["--audit-log", "audit.log", "--body-timeout", "100ms"]);
+    let half = Half::send(&guarded).await;
+    let answer = comes(half.response).await.expect("it is answered");
+    assert_eq!(answer.headers()["grpc-status"], "4");
+    let path = guarded.folder.path().join("audit.log");
+    assert_eq!(told(&lines_of(&path)), ["mutation boss Deposit - - DEADLINE_EXCEEDED -"]);
+}
+
+/// Where the keys can't be had, it is not known who asks; that somebody did is.
+#[tokio::test]
+async fn an_attempt_that_can_not_be_judged_leaves_a_line() {
+    let issuer = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let keys = format!("http://{}/keys", issuer.local_addr().expect("it is bound"));
+    drop(issuer);
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("audit.log");
+    let mut command = bank(&["serve", "--listen", "127.0.0.1:0", "--jwt-jwks", &keys]);
+    command.args(["--jwt-issuer", "i", "--jwt-audience", "a", "--audit-log"]).arg(&path);
+    let process = Running::start(&mut command);
+    let address = process.address.parse().expect("it is one");
+    let key = IssuerKey::new("k", Algorithm::EdDSA);
+    let token =
+        format!("Bearer {}", key.sign(&claims(serde_json::json!({ "iss": "i", "aud": "a" }))));
+    let body = framed(&deposit("alice", 1, "USD").encode_to_vec());
+    let answer = raw::call(address, "Deposit", &[("authorization", &token)], body).await;
+    assert_eq!(answer.status.code(), Code::Unavailable, "{:?}", answer.status);
+    assert_eq!(told(&lines_of(&path)), ["denied - Deposit - - KEYS_UNAVAILABLE -"]);
+}
+
+/// Waits for what must come. The limit is there only so that a hang fails instead of hanging.
+async fn comes<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), what).await.expect("it comes")
 }
 
 /// Without anybody to know there is no audit, unless a file is named for it.

@@ -1,13 +1,21 @@
 //! The audit log: a line for every mutation that was asked for, and for every attempt that was denied.
 //!
 //! The lines go to a log target of their own, [`TARGET`]. **Invariants:** an operation leaves one line,
-//! whatever becomes of it, also when nobody waits for its answer any more; no line holds an amount, a label,
-//! a description or a credential.
+//! whatever becomes of it, also when nobody waits for its answer any more; so does a mutation that was never
+//! read, because it can't be, has not come, or was turned away before; no line holds an amount, a label, a
+//! description or a credential.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::HeaderMap;
+use tonic::Status;
+use tonic_types::StatusExt;
 
 use super::{Asked, Permit};
+use crate::grpc::observe::code_name;
 use crate::grpc::status::Error;
 use crate::ledger::{CallerName, RequestId, Sequence};
 use crate::store::Executed;
@@ -33,7 +41,7 @@ pub(in crate::grpc) struct Line {
     /// The method that it would be on its own, where it is part of something else.
     operation: Option<&'static str>,
     request_id: Option<RequestId>,
-    result: &'static str,
+    result: Cow<'static, str>,
     sequence: Option<Sequence>,
     replayed: bool,
 }
@@ -42,19 +50,25 @@ impl Line {
     /// An operation that is asked for. What is no request id is not told: it could be anything.
     pub(in crate::grpc) fn of(asked: &impl Asked, operation: Option<&'static str>) -> Self {
         let request_id = RequestId::parse(asked.request_id()).ok();
-        Self { operation, request_id, result: "CANCELLED", sequence: None, replayed: false }
+        Self { operation, request_id, ..Self::unread() }
+    }
+
+    /// What is asked for in a message that nobody could read.
+    pub(in crate::grpc) fn unread() -> Self {
+        let result = Cow::Borrowed("CANCELLED");
+        Self { operation: None, request_id: None, result, sequence: None, replayed: false }
     }
 
     /// It was done, now or before.
     fn done(&mut self, executed: &Executed) {
-        self.result = "OK";
+        self.result = Cow::Borrowed("OK");
         self.sequence = Some(executed.record.sequence);
         self.replayed = executed.replayed;
     }
 
     /// It was not done, for this reason.
     fn failed(&mut self, reason: &'static str) {
-        self.result = reason;
+        self.result = Cow::Borrowed(reason);
     }
 }
 
@@ -116,12 +130,45 @@ impl Drop for Lines {
                 operation = line.operation,
                 caller,
                 request_id = line.request_id.as_ref().map(RequestId::as_str),
-                result = line.result,
+                result = &*line.result,
                 sequence = line.sequence.map(Sequence::number),
                 replayed = line.replayed.then_some(true),
                 peer = peer.map(display),
                 "mutation"
             );
+        }
+    }
+}
+
+/// A mutation that no handler has read yet. When none ever does, it leaves a line.
+#[derive(Debug)]
+pub(in crate::grpc) struct Unread {
+    permit: Arc<Permit>,
+    line: Line,
+}
+
+impl Unread {
+    pub(super) fn of(permit: Arc<Permit>) -> Self {
+        Self { permit, line: Line::unread() }
+    }
+
+    /// It is answered, with these headers.
+    pub(in crate::grpc) fn answered(mut self, headers: &HeaderMap) {
+        if !self.permit.is_read.load(Ordering::Relaxed)
+            && let Some(status) = Status::from_header_map(headers)
+        {
+            let code = code_name(status.code());
+            let info = status.get_details_error_info();
+            self.line.result = info.map_or(Cow::Borrowed(code), |info| Cow::Owned(info.reason));
+        }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        if !self.permit.is_read.load(Ordering::Relaxed) {
+            let line = std::mem::replace(&mut self.line, Line::unread());
+            drop(Lines::of(self.permit.clone(), || vec![line]));
         }
     }
 }

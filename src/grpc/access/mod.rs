@@ -11,6 +11,7 @@ mod permit;
 mod roles;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request};
@@ -154,7 +155,9 @@ impl Attempt {
                         "credentials are needed: authorization: Bearer TOKEN, or a certificate";
                     return Err(denied(None, Error::Unauthenticated(why)));
                 }
-                Err(Unidentified::KeysUnavailable) => return Err(Error::KeysUnavailable),
+                Err(Unidentified::KeysUnavailable) => {
+                    return Err(denied(None, Error::KeysUnavailable));
+                }
             },
         };
         if let Some(caller) = &caller
@@ -180,6 +183,8 @@ impl Attempt {
             spender,
             peer,
             method,
+            is_mutation: need.is_some_and(roles::Need::is_of_a_mutation),
+            is_read: AtomicBool::new(false),
         }))
     }
 }

@@ -11,10 +11,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::Extensions;
 
-use super::audit::{self, Line, Lines};
+use super::audit::{self, Line, Lines, Unread};
 use super::{Asked, Credentials};
 use crate::auth::{Caller, Rates, Reach, Scarce, Spender};
 use crate::grpc::proto;
@@ -37,6 +38,10 @@ pub(in crate::grpc) struct Permit {
     pub(super) method: &'static str,
     /// Whether its mutations are told to the audit log.
     pub(super) audits: bool,
+    /// Whether it is a call of a method that mutates.
+    pub(super) is_mutation: bool,
+    /// Whether somebody has read it who tells the audit log what comes of it.
+    pub(super) is_read: AtomicBool,
 }
 
 impl Permit {
@@ -50,6 +55,8 @@ impl Permit {
             peer: None,
             method: "",
             audits: false,
+            is_mutation: false,
+            is_read: AtomicBool::new(false),
         }
     }
 
@@ -88,11 +95,7 @@ impl Permit {
         let Some(credentials) = &self.credentials else { return Ok(()) };
         match credentials.caller().await {
             Ok(caller) if Some(&caller) == self.caller.as_ref() => Ok(()),
-            Ok(_) | Err(_) => {
-                let error = Error::Unauthenticated("the credentials are not valid any more");
-                self.tell_denied(&error);
-                Err(error)
-            }
+            Ok(_) | Err(_) => Err(Error::Unauthenticated("the credentials are not valid any more")),
         }
     }
 
@@ -101,7 +104,10 @@ impl Permit {
         if self.method == super::roles::EXECUTE_BATCH {
             return Ok(());
         }
-        self.spend(1).inspect_err(|error| self.tell_denied(error))
+        self.spend(1).inspect_err(|error| {
+            self.note_read();
+            self.tell_denied(error);
+        })
     }
 
     /// Takes so many operations from what the caller may spend, or none.
@@ -126,8 +132,19 @@ impl Permit {
         Some(usize::try_from(burst).unwrap_or(usize::MAX))
     }
 
+    /// The call as long as no handler has read it, where that is something to be told to the audit log.
+    pub(in crate::grpc) fn unread(self: &Arc<Self>) -> Option<Unread> {
+        (self.audits && self.is_mutation).then(|| Unread::of(self.clone()))
+    }
+
+    /// Notes that the audit log is told of it by who reads it.
+    pub(in crate::grpc) fn note_read(&self) {
+        self.is_read.store(true, Ordering::Relaxed);
+    }
+
     /// The lines that the audit log gets of operations, where one is kept.
     pub(in crate::grpc) fn audit(self: &Arc<Self>, lines: impl FnOnce() -> Vec<Line>) -> Lines {
+        self.note_read();
         Lines::of(self.clone(), lines)
     }
 

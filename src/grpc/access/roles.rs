@@ -20,6 +20,14 @@ impl Need {
             Self::Role(needed) => needed <= role,
         }
     }
+
+    /// Whether it is what a mutation needs: whoever reads alone needs less.
+    pub(super) fn is_of_a_mutation(self) -> bool {
+        match self {
+            Self::Nothing | Self::Anyone => false,
+            Self::Role(needed) => needed > Role::Reader,
+        }
+    }
 }
 
 const READER: Need = Need::Role(Role::Reader);
