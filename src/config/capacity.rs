@@ -79,3 +79,36 @@ impl CapacitySettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        capacity: CapacitySettings,
+    }
+
+    fn read(arguments: &[&str]) -> Capacity {
+        let line = ["bank"].iter().chain(arguments);
+        Line::try_parse_from(line).expect("it is well formed").capacity.capacity()
+    }
+
+    #[test]
+    fn each_flag_sets_its_own_capacity() {
+        let usual = Capacity::default;
+        assert_eq!(read(&[]), usual());
+        for (flag, expected) in [
+            ("--max-in-flight=2", Capacity { calls: 2, ..usual() }),
+            ("--max-in-flight-bytes=2KiB", Capacity { bytes: 2048, ..usual() }),
+            ("--body-timeout=2s", Capacity { arrival: Duration::from_secs(2), ..usual() }),
+            ("--max-watchers=2", Capacity { watchers: 2, ..usual() }),
+            ("--max-execute-streams=2", Capacity { pipes: 2, ..usual() }),
+        ] {
+            assert_eq!(read(&[flag]), expected, "{flag}");
+        }
+    }
+}

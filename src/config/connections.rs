@@ -225,6 +225,31 @@ mod tests {
     }
 
     #[test]
+    fn each_flag_sets_its_own_limit() {
+        let seconds = Duration::from_secs;
+        let usual = Limits::default;
+        for (flag, expected) in [
+            ("--max-connections=2", Limits { max_connections: 2, ..usual() }),
+            ("--handshake-timeout=2s", Limits { handshake_timeout: seconds(2), ..usual() }),
+            ("--max-connection-idle=2s", Limits { max_connection_idle: seconds(2), ..usual() }),
+            ("--max-connection-age=2s", Limits { max_connection_age: seconds(2), ..usual() }),
+            (
+                "--max-connection-age-grace=2s",
+                Limits { max_connection_age_grace: seconds(2), ..usual() },
+            ),
+            ("--keepalive-interval=2s", Limits { keepalive_interval: seconds(2), ..usual() }),
+            ("--keepalive-timeout=2s", Limits { keepalive_timeout: seconds(2), ..usual() }),
+            ("--answer-timeout=2s", Limits { answer_timeout: seconds(2), ..usual() }),
+            ("--max-streams=2", Limits { max_streams: 2, ..usual() }),
+            ("--max-pending-resets=2", Limits { max_pending_resets: 2, ..usual() }),
+            ("--max-header-size=2KiB", Limits { max_header_bytes: 2048, ..usual() }),
+            ("--max-message-size=2KiB", Limits { max_message_bytes: 2048, ..usual() }),
+        ] {
+            assert_eq!(read(&[flag]), Ok(expected), "{flag}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (flag, values) in [
             ("--max-connections", &["0", "-1", "many", "4294967296"][..]),

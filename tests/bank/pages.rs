@@ -136,3 +136,57 @@ async fn holds_with_all_labels_come_in_short_pages() {
         assert_eq!((ids.len(), distinct.len()), (COUNT, COUNT));
     }
 }
+
+/// Whoever asks for more gets as much as a page may have, and the rest in the next one.
+#[tokio::test]
+async fn no_page_has_more_than_a_thousand() {
+    const MOST: usize = 1000;
+    let clock = ManualClock::new();
+    let store = memory_store(&clock);
+    let mut requests = vec![plain(open("alice", 10_000)), plain(open("bob", 0))];
+    for number in 0..=MOST {
+        requests.push(plain(open(&format!("account-{number:04}"), 0)));
+        requests.push(plain(put("bob", 1)));
+        requests.push(plain(set_aside("alice", "bob", 1)));
+    }
+    for answer in store.execute_each(requests).await.expect("it answers") {
+        answer.expect("it is not refused");
+    }
+    let server = TestServer::over(store, clock).await;
+    let mut client = server.client().await;
+    let mut lengths = async |page_size, page_token: [String; 3]| {
+        let [of_accounts, of_transactions, of_holds] = page_token;
+        let request = proto::ListAccountsRequest {
+            account_id_prefix: "account-".to_owned(),
+            page_size,
+            page_token: of_accounts,
+            ..Default::default()
+        };
+        let accounts = client.list_accounts(request).await.expect("it answers").into_inner();
+        let request = proto::ListTransactionsRequest {
+            account_id: "bob".to_owned(),
+            page_size,
+            page_token: of_transactions,
+            ..Default::default()
+        };
+        let transactions =
+            client.list_transactions(request).await.expect("it answers").into_inner();
+        let request = proto::ListHoldsRequest {
+            account_id: "alice".to_owned(),
+            page_size,
+            page_token: of_holds,
+            ..Default::default()
+        };
+        let holds = client.list_holds(request).await.expect("it answers").into_inner();
+        let lengths = [accounts.accounts.len(), transactions.transactions.len(), holds.holds.len()];
+        let next = [accounts.next_page_token, transactions.next_page_token, holds.next_page_token];
+        (lengths, next)
+    };
+    for (page_size, length) in [(0, 50), (999, 999), (1000, MOST), (1001, MOST), (i32::MAX, MOST)] {
+        let (first, next) = lengths(page_size, Default::default()).await;
+        assert_eq!(first, [length; 3], "{page_size}");
+        let (second, end) = lengths(page_size, next).await;
+        assert_eq!(second, [(MOST + 1 - length).min(length); 3], "{page_size}");
+        assert_eq!(end.each_ref().map(String::is_empty), [length > 50; 3], "{page_size}");
+    }
+}
