@@ -233,10 +233,8 @@ async fn pace(call: &Call, operations: usize) -> Result<(), Error> {
 
 /// What ends a stream. The audit log is told, too, of a message that can't be read.
 fn in_our_words(call: &Call, status: Status) -> Status {
-    let status = match is_unreadable(&status) {
-        true => Violations::of_message(status.message()),
-        false => status,
-    };
+    let status =
+        if is_unreadable(&status) { Violations::of_message(status.message()) } else { status };
     if status.code() == Code::InvalidArgument {
         let error = Error::Invalid(Violations::default());
         call.permit.audit(|| vec![Line::unread()]).note_all(&error);
