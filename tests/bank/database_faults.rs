@@ -37,6 +37,36 @@ async fn posted(store: &Books, id: &str) -> i64 {
     view.account.balance.posted
 }
 
+/// Whoever comes while a group stands before the lock belongs to the next one, all together.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_wait_become_one_group() {
+    const MANY: u64 = 50;
+    let (cluster, clock) = (Cluster::start(), ManualClock::new());
+    let url = cluster.new_books().await;
+    let store = named_store(&url, "patient", LONG, &clock).await;
+    store.execute(plain(open("alice", 0))).await.expect("it answers").expect("it is opened");
+    let groups = || {
+        let seen = store.writing().expect("it tells").group_sizes.observed();
+        (seen.count(), seen.sum)
+    };
+    let (count, sum) = groups();
+    let gate = cluster.connect(database_of(&url)).await;
+    gate.batch_execute("BEGIN; SELECT FROM bank_head FOR UPDATE").await.expect("it is free");
+    let deposit = || {
+        let store = store.clone();
+        tokio::spawn(async move { store.execute(plain(put("alice", 1))).await })
+    };
+    let mut waiting = vec![deposit()];
+    cluster.until_blocked("patient").await;
+    waiting.extend((0..MANY).map(|_| deposit()));
+    while store.figures().await.expect("it answers").undurable <= MANY {}
+    gate.batch_execute("COMMIT").await.expect("it is held");
+    for one in waiting {
+        one.await.expect("no panic").expect("it answers").expect("not refused");
+    }
+    assert_eq!(groups(), (count + 2, sum + MANY + 1));
+}
+
 /// A commit is lost, and in its place another bank writes the very same, at the same time, since both their
 /// clocks are behind. Each of the two deposits is done, once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

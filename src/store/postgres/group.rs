@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use tokio::sync::{Mutex, Notify, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, MutexGuard, Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 
@@ -60,6 +60,9 @@ struct Job {
     answer: oneshot::Sender<Result<Answer, Error>>,
     undurable: Undurable,
 }
+
+/// The right to make up the next group.
+type Turn<'a> = Option<MutexGuard<'a, mpsc::Receiver<Job>>>;
 
 /// Counts requests as long as it is not known what came of them.
 struct Undurable {
@@ -129,33 +132,32 @@ impl<C: Clock> Groups<C> {
 
     async fn work_off(self: Arc<Self>, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
         loop {
-            let group = {
-                let mut jobs = jobs.lock().await;
-                let Some(first) = jobs.recv().await else { return };
-                let mut count = first.work.requests().len();
-                let mut group = vec![first];
-                while count < GROUP
-                    && let Ok(job) = jobs.try_recv()
-                {
-                    count += job.work.requests().len();
-                    group.push(job);
-                }
-                group
-            };
-            self.run(group).await;
+            let mut jobs = jobs.lock().await;
+            let Some(first) = jobs.recv().await else { return };
+            let mut count = first.work.requests().len();
+            let mut group = vec![first];
+            while count < GROUP
+                && let Ok(job) = jobs.try_recv()
+            {
+                count += job.work.requests().len();
+                group.push(job);
+            }
+            self.run(group, &mut Some(jobs)).await;
         }
     }
 
-    async fn run(&self, group: Vec<Job>) {
+    /// Nobody makes up the next group before this one's changes are on their way, or it can't be done as it is:
+    /// until then it could not be begun, and whoever comes meanwhile belongs to it.
+    async fn run(&self, group: Vec<Job>, turn: &mut Turn<'_>) {
         let (works, mut answers): (Vec<Work>, Vec<_>) =
             group.into_iter().map(|job| (job.work, (job.answer, job.undurable))).unzip();
-        let mut results = match self.commit(&works).await {
+        let mut results = match self.commit(&works, turn).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             // Something in it can't be done: alone, each shows whether it is the one.
             Err(Failure::Trouble(Trouble::Broken(_)) | Failure::Store(_)) if works.len() > 1 => {
                 let mut results = Vec::new();
                 for work in &works {
-                    let alone = self.commit(std::slice::from_ref(work)).await;
+                    let alone = self.commit(std::slice::from_ref(work), &mut None).await;
                     results.push(alone.map(|mut answers| answers.remove(0)).map_err(into_error));
                 }
                 results
@@ -173,7 +175,7 @@ impl<C: Clock> Groups<C> {
     }
 
     /// Runs a group until it is committed, as often as that may help.
-    async fn commit(&self, works: &[Work]) -> Result<Vec<Answer>, Failure> {
+    async fn commit(&self, works: &[Work], turn: &mut Turn<'_>) -> Result<Vec<Answer>, Failure> {
         let began = Instant::now();
         let mut delays = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(5))
@@ -186,13 +188,15 @@ impl<C: Clock> Groups<C> {
                 return Err(Trouble::Lost("the engine can't be reached".to_owned()).into());
             }
             let mut sent = None;
-            let failure = match within(self.engine.timeout, self.attempt(works, &mut sent)).await {
+            let attempt = self.attempt(works, turn, &mut sent);
+            let failure = match within(self.engine.timeout, attempt).await {
                 Ok(answers) => {
                     self.committed.notify_one();
                     return Ok(answers);
                 }
                 Err(failure) => failure,
             };
+            *turn = None;
             if let Some(sent) = sent
                 && let Some(end) = sent.end
             {
@@ -231,6 +235,7 @@ impl<C: Clock> Groups<C> {
     async fn attempt(
         &self,
         works: &[Work],
+        turn: &mut Turn<'_>,
         sent: &mut Option<Sent>,
     ) -> Result<Vec<Answer>, Failure> {
         let mut wanted = Wanted::default();
@@ -245,7 +250,11 @@ impl<C: Clock> Groups<C> {
         let answers = decide(&mut sheet, &Stopped(now), works)?;
         let end = sheet.papers.new.last().map(|new| (new.record.sequence, sheet.mark));
         let began = Instant::now();
-        write(&session, &sheet, || *sent = Some(Sent { answers, end })).await?;
+        let on_its_way = || {
+            *sent = Some(Sent { answers, end });
+            *turn = None;
+        };
+        write(&session, &sheet, on_its_way).await?;
         self.writing.sync_micros.observe_micros(began.elapsed());
         let size: usize = works.iter().map(|work| work.requests().len()).sum();
         self.writing.group_sizes.observe(size as u64);
