@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard, Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
@@ -57,8 +58,35 @@ pub(super) enum Answer {
 
 struct Job {
     work: Work,
-    answer: oneshot::Sender<Result<Answer, Error>>,
+    caller: Caller,
     undurable: Undurable,
+}
+
+/// Who waits for an answer, and the runtime that wakes it.
+struct Caller {
+    answer: oneshot::Sender<Result<Answer, Error>>,
+    runtime: Handle,
+}
+
+/// Tells everybody what came of it. Each runtime is woken once, and wakes its own callers: a wake from another
+/// thread for every one of them costs more than writing its record.
+fn tell(told: impl Iterator<Item = (Caller, Result<Answer, Error>)>) {
+    let mut rooms: Vec<(Handle, Vec<_>)> = Vec::new();
+    for (Caller { answer, runtime }, result) in told {
+        match rooms.iter_mut().find(|(room, _)| room.id() == runtime.id()) {
+            Some((_, waiting)) => waiting.push((answer, result)),
+            None => rooms.push((runtime, vec![(answer, result)])),
+        }
+    }
+    for (runtime, waiting) in rooms {
+        // A runtime that has ended drops this, and has nobody who waits.
+        runtime.spawn(async move {
+            for (answer, result) in waiting {
+                // Whoever has gone away will ask again.
+                let _ = answer.send(result);
+            }
+        });
+    }
 }
 
 /// The right to make up the next group.
@@ -96,7 +124,8 @@ impl Queue {
     pub(super) async fn execute(&self, work: Work) -> Result<Answer, Error> {
         let (answer, result) = oneshot::channel();
         let undurable = Undurable::new(&self.undurable, &work);
-        let job = Job { work, answer, undurable };
+        let caller = Caller { answer, runtime: Handle::current() };
+        let job = Job { work, caller, undurable };
         self.jobs.try_send(job).map_err(|_| Error::Overloaded)?;
         result.await.unwrap_or(Err(Error::Unreachable))
     }
@@ -149,9 +178,9 @@ impl<C: Clock> Groups<C> {
     /// Nobody makes up the next group before this one's changes are on their way, or it can't be done as it is:
     /// until then it could not be begun, and whoever comes meanwhile belongs to it.
     async fn run(&self, group: Vec<Job>, turn: &mut Turn<'_>) {
-        let (works, mut answers): (Vec<Work>, Vec<_>) =
-            group.into_iter().map(|job| (job.work, (job.answer, job.undurable))).unzip();
-        let mut results = match self.commit(&works, turn).await {
+        let (works, callers): (Vec<Work>, Vec<_>) =
+            group.into_iter().map(|job| (job.work, (job.caller, job.undurable))).unzip();
+        let results: Vec<_> = match self.commit(&works, turn).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
             // Something in it can't be done: alone, each shows whether it is the one.
             Err(Failure::Trouble(Trouble::Broken(_)) | Failure::Store(_)) if works.len() > 1 => {
@@ -167,11 +196,7 @@ impl<C: Clock> Groups<C> {
                 works.iter().map(|_| Err(error.clone())).collect()
             }
         };
-        for ((answer, undurable), result) in answers.drain(..).zip(results.drain(..)) {
-            drop(undurable);
-            // Whoever has gone away will ask again.
-            let _ = answer.send(result);
-        }
+        tell(callers.into_iter().map(|(caller, _)| caller).zip(results));
     }
 
     /// Runs a group until it is committed, as often as that may help.
