@@ -102,7 +102,11 @@ fn memory(what: &str, wanted: f64, figure: f64, run: &Run) -> Goal {
             count(accounts as f64)
         ),
         comes_to: format!("{:.2} of it", figure / wanted),
-        verdict: Verdict::of(figure <= wanted),
+        verdict: if figure > 0.0 {
+            Verdict::of(figure <= wanted)
+        } else {
+            Verdict::NotRun("it is less than what the allocator keeps for later".to_owned())
+        },
     }
 }
 
