@@ -1,5 +1,5 @@
--- One transfer in one statement, for pgbench: both balances and the record, or nothing. Both rows are found by
--- one walk over the key, so they are locked in its order, and opposite transfers never deadlock. A transfer to
+-- One transfer in one statement, for pgbench: both balances and the record, or nothing. One UPDATE locks both rows in
+-- the order in which it comes upon them, so opposite transfers between the same accounts may deadlock. A transfer to
 -- oneself, or to nobody, moves nothing.
 \if :zipf
 \set payer random_zipfian(1, :accounts, 1.001)
