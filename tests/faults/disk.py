@@ -22,11 +22,12 @@ from support import (
     cents,
     environment,
     folder,
-    may_mount,
+    has_all,
     resize,
     small_disk,
     summary,
     tell_not_run,
+    try_on_small_disks,
 )
 
 EIO, ENOSPC = 5, 28
@@ -39,13 +40,7 @@ def check_restart(data, file, lines, acknowledged):
     server = Server(data)
     done = server.run("import", file, "-o", "ndjson")
     assert done.returncode == 0, done.stderr
-    counts = summary(done.stdout)
-    assert counts["done_before"] >= acknowledged, (counts, acknowledged)
-    assert counts["done"] + counts["done_before"] == lines, counts
-    balance = server.ask("balance", "alice")["balance"]
-    assert balance["posted"] == str(lines), balance
-    totals = server.ask("trial-balance")
-    assert [one["difference"] for one in totals] == ["0"], totals
+    has_all(server, lines, acknowledged, summary(done.stdout))
     server.end()
 
 
@@ -164,12 +159,7 @@ def main():
         print("ok       failing reads")
     else:
         not_run.append("failing writes, reads and syncs: libfiu is not installed")
-    if may_mount():
-        for case in (little_space_refuses_writes, a_full_disk_loses_nothing):
-            case()
-            print(f"ok       {case.__name__.replace('_', ' ')}")
-    else:
-        not_run.append("a full disk: this process may not mount a tmpfs")
+    not_run += try_on_small_disks("a full disk", little_space_refuses_writes, a_full_disk_loses_nothing)
     tell_not_run(not_run)
 
 

@@ -125,6 +125,26 @@ def resize(place, size):
     subprocess.run(["mount", "-o", f"remount,size={size}", place], check=True)
 
 
+def has_all(server, lines, acknowledged, counts):
+    """By the counts of an import of all lines: what was acknowledged before is there, and each line was done once."""
+    assert counts["done_before"] >= acknowledged, (counts, acknowledged)
+    assert counts["done"] + counts["done_before"] == lines, counts
+    balance = server.ask("balance", "alice")["balance"]
+    assert balance["posted"] == str(lines), balance
+    totals = server.ask("trial-balance")
+    assert [one["difference"] for one in totals] == ["0"], totals
+
+
+def try_on_small_disks(what, *cases):
+    """Tries each case. Returns what could not be tried."""
+    if not may_mount():
+        return [f"{what}: this process may not mount a tmpfs"]
+    for case in cases:
+        case()
+        print(f"ok       {case.__name__.replace('_', ' ')}")
+    return []
+
+
 def tell_not_run(lines):
     """Adds what could not be tried to the file of --not-run."""
     if "--not-run" in sys.argv:
