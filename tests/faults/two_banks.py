@@ -11,7 +11,6 @@ import pathlib
 import random
 import re
 import threading
-import time
 import uuid
 
 from bank.v1 import bank_pb2, bank_pb2_grpc
@@ -40,12 +39,18 @@ class Book:
     """What the client was told: of each request, what it came to."""
 
     def __init__(self):
-        self.lock, self.done, self.replayed = threading.Lock(), {}, 0
+        self.news, self.done, self.replayed = threading.Condition(), {}, 0
 
     def note(self, request, answer):
-        with self.lock:
+        with self.news:
             self.done[request.request_id] = facts(answer.transaction)
             self.replayed += answer.replayed
+            self.news.notify()
+
+    def until(self, is_so):
+        """Waits for something that shows itself by the time that further answers have come."""
+        with self.news:
+            assert self.news.wait_for(is_so, timeout=PATIENCE), "nothing goes on"
 
 
 def facts(transaction):
@@ -58,27 +63,17 @@ def facts(transaction):
     )
 
 
-def pay(bank, book, is_over):
+def pay(bank, book, is_over, chance):
     """Calls until it is over. A call that fails in spite of its retries ends the check."""
     while not is_over.is_set():
-        payer, payee = random.sample(ACCOUNTS, 2)
+        payer, payee = chance.sample(ACCOUNTS, 2)
         request = bank_pb2.TransferRequest(
-            request_id=str(uuid.uuid4()),
+            request_id=str(uuid.UUID(int=chance.getrandbits(128))),
             from_account_id=payer,
             to_account_id=payee,
-            amount={"currency_code": "USD", "minor_units": random.randint(1, 100)},
+            amount={"currency_code": "USD", "minor_units": chance.randint(1, 100)},
         )
         book.note(request, bank.Transfer(request, timeout=PATIENCE))
-
-
-def until(is_so, callers):
-    limit = time.monotonic() + PATIENCE
-    while not is_so():
-        for caller in callers:
-            if caller.done():
-                caller.result()
-        assert time.monotonic() < limit, "nothing goes on"
-        time.sleep(0.01)
 
 
 def has_served(server):
@@ -101,6 +96,8 @@ def whole_ledger(bank):
 
 
 def main():
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
     with folder() as place, folder() as other:
         cluster = Cluster(place, other / "log")
         cluster.migrate()
@@ -118,21 +115,22 @@ def main():
                 )
             )
         with concurrent.futures.ThreadPoolExecutor(CALLERS) as pool:
-            callers = [pool.submit(pay, bank, book, is_over) for _ in range(CALLERS)]
+            chances = [random.Random(seed + caller) for caller in range(CALLERS)]
+            callers = [pool.submit(pay, bank, book, is_over, chance) for chance in chances]
 
             def more():
                 enough = len(book.done) + ENOUGH
-                until(lambda: len(book.done) >= enough, callers)
+                book.until(lambda: len(book.done) >= enough)
 
             try:
-                until(lambda: all(map(has_served, servers)), callers)
+                book.until(lambda: all(map(has_served, servers)))
                 for turn in range(ROUNDS):
                     killed = turn % 2
                     more()
                     servers[killed].kill()
                     more()
                     servers[killed] = serve(servers[killed].address)
-                    until(lambda: has_served(servers[killed]), callers)
+                    book.until(lambda: has_served(servers[killed]))
             finally:
                 is_over.set()
             for caller in callers:
