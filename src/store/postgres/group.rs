@@ -427,3 +427,46 @@ pub(super) async fn sweep(engine: &Engine) -> Result<usize, Failure> {
     };
     within(engine.timeout, sweep).await
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Runtime;
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    }
+
+    fn result(number: u64) -> Result<Answer, Error> {
+        Err(Error::Damaged { sequence: Sequence::new(number), cause: String::new() })
+    }
+
+    /// Callers of two runtimes, in turn, and one whose runtime has ended: each of the others gets what is its own.
+    #[test]
+    fn callers_are_told_on_whatever_runtime_they_wait() {
+        let runtimes = [runtime(), runtime()];
+        let has_ended = runtime().handle().clone();
+        let mut callers = vec![Caller { answer: oneshot::channel().0, runtime: has_ended }];
+        let mut waiting = Vec::new();
+        for number in 1..=6 {
+            let runtime = &runtimes[number % 2];
+            let (answer, told) = oneshot::channel();
+            callers.push(Caller { answer, runtime: runtime.handle().clone() });
+            waiting.push((number as u64, runtime, runtime.spawn(told)));
+        }
+        tell(callers.into_iter().zip((0..).map(result)));
+        for runtime in &runtimes {
+            runtime.block_on(async {
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        for (number, runtime, task) in waiting {
+            assert!(task.is_finished(), "{number} still waits");
+            let told = runtime.block_on(task).expect("it does not panic").expect("it is told");
+            assert_eq!(told.err(), result(number).err());
+        }
+    }
+}
