@@ -90,12 +90,13 @@ pub struct ServeSettings {
     )]
     pub trace_ratio: f64,
 
-    /// How many threads serve connections [default: one for each core]
+    /// How many threads serve connections, each of which stays on one [default: one for each core]; 0: one for
+    /// each core, which share the calls of all connections
     #[arg(
         long,
         env = "BANK_THREADS",
         value_name = "COUNT",
-        value_parser = clap::value_parser!(u16).range(1..=1024),
+        value_parser = clap::value_parser!(u16).range(0..=1024),
         hide_env_values = true
     )]
     pub threads: Option<u16>,
@@ -158,7 +159,7 @@ pub struct ServeSettings {
 }
 
 impl ServeSettings {
-    /// How many threads serve connections.
+    /// How many threads serve connections; 0 when those of the process's own runtime do.
     #[must_use]
     pub fn threads(&self) -> usize {
         match self.threads {

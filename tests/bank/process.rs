@@ -34,6 +34,7 @@ fn unknown_and_malformed_settings_end_with_64() {
         (&["serve", "--otlp-endpoint", "collector:4317"], &["--otlp-endpoint"]),
         (&["serve", "--trace-ratio", "1.5"], &["--trace-ratio", "1.5"]),
         (&["serve", "--trace-ratio", "NaN"], &["--trace-ratio", "NaN"]),
+        (&["serve", "--threads", "1025"], &["--threads", "0..=1024"]),
         (&["serve", "--drain-timeout", "soon"], &["--drain-timeout", "soon"]),
         (&["serve", "--max-in-flight", "0"], &["--max-in-flight", "0"]),
         (&["serve", "--max-in-flight-bytes", "much"], &["--max-in-flight-bytes", "much"]),
@@ -103,6 +104,24 @@ fn it_serves_until_it_is_told_to_end() {
 
         let gone = run(bank(&["healthcheck"]).env("BANK_ENDPOINT", &endpoint));
         assert_fails(&gone, 1, &[&endpoint, "refused"]);
+    }
+}
+
+/// With 0, those of the process's own runtime serve.
+#[test]
+fn connections_are_served_by_threads_of_their_own_unless_there_are_none() {
+    for threads in ["0", "1"] {
+        let serve = ["serve", "--listen", "127.0.0.1:0", "--threads", threads];
+        let bank_process = Running::start(&mut bank(&serve));
+        let healthy = run(&mut bank(&["healthcheck", "--endpoint", &bank_process.endpoint()]));
+        assert_eq!(healthy.status.code(), Some(0), "{healthy:?}");
+        let folder = format!("/proc/{}/task", bank_process.id());
+        let names = std::fs::read_dir(folder).expect("Linux tells").filter_map(|task| {
+            std::fs::read_to_string(task.expect("it can be read").path().join("comm")).ok()
+        });
+        let workers = names.filter(|name| name.starts_with("worker-")).count();
+        assert_eq!(workers.to_string(), threads);
+        bank_process.kill();
     }
 }
 
