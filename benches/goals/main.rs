@@ -12,6 +12,7 @@
 mod calls;
 mod many;
 mod others;
+mod runtimes;
 mod size;
 #[path = "../support/mod.rs"]
 mod support;
@@ -93,6 +94,7 @@ fn main() {
     let (mut goals, details) = calls::measure(&run);
     let (sizes, more_details) = size::measure(&run);
     goals.extend(sizes);
+    let runtimes = runtimes::measure(&run);
     let many = many::measure(&run);
     goals.push(others::recovery(&arguments));
     goals.push(others::postgres(&arguments));
@@ -101,8 +103,8 @@ fn main() {
     let titles = ["goal", "wanted", "figure", "reference", "comes to", ""];
     let goals: Vec<Vec<String>> = goals.iter().map(Goal::cells).collect();
     let goals = markdown(&titles, &goals);
-    let text = format!("{machine}.\n\n{goals}\n{details}\n{more_details}\n{many}");
-    println!("{goals}\n{details}\n{more_details}\n{many}");
+    let text = format!("{machine}.\n\n{goals}\n{details}\n{runtimes}\n{more_details}\n{many}");
+    println!("{goals}\n{details}\n{runtimes}\n{more_details}\n{many}");
     if !arguments.quick && !arguments.no_write {
         table::write("goals", &text);
         println!("benches/README.md is written");
