@@ -60,7 +60,7 @@ impl Part {
 pub(crate) type Recipe = (&'static str, fn(&'static str) -> Part);
 
 /// All of them, from the inside out.
-pub(crate) const PARTS: [Recipe; 7] = [
+pub(crate) const PARTS: [Recipe; 8] = [
     ("decide", decide_alone),
     ("journal: append in memory", append),
     ("store: execute, 10 thousand accounts", |name| execute(name, ACCOUNTS)),
@@ -68,6 +68,7 @@ pub(crate) const PARTS: [Recipe; 7] = [
     ("conversion: decode, parse, render, encode", convert),
     ("call: HTTP request to HTTP response", call),
     ("the same of the floor", call_of_the_floor),
+    ("list of 50, the same for each transaction in it", list),
 ];
 
 /// Transfers between random accounts, each with a request id of its own.
@@ -86,8 +87,8 @@ impl Transfers {
         let to = (from + self.random.usize(1..self.accounts)) % self.accounts;
         proto::TransferRequest {
             request_id: Uuid::from_u128(self.random.u128(..)).to_string(),
-            from_account_id: name(from),
-            to_account_id: name(to),
+            from_account_id: account(from),
+            to_account_id: account(to),
             amount: Some(proto::Money { currency_code: "USD".to_owned(), minor_units: 1 }),
             ..proto::TransferRequest::default()
         }
@@ -109,19 +110,18 @@ impl Transfers {
             },
         }
     }
-
-    /// As it stands in the body of a call.
-    fn framed(&mut self) -> Bytes {
-        let message = self.message();
-        let mut bytes = BytesMut::new();
-        bytes.put_u8(0);
-        bytes.put_u32(u32::try_from(message.encoded_len()).expect("it is short"));
-        message.encode(&mut bytes).expect("it has room");
-        bytes.freeze()
-    }
 }
 
-fn name(number: usize) -> String {
+/// A message as it stands in the body of a call.
+fn framed(message: &impl Message) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(message.encoded_len()).expect("it is short"));
+    message.encode(&mut bytes).expect("it has room");
+    bytes.freeze()
+}
+
+fn account(number: usize) -> String {
     format!("account-{number:07}")
 }
 
@@ -134,7 +134,9 @@ fn opening(number: usize) -> Request {
         id: None,
         caller: None,
         command: Command::CreateAccount {
-            account_id: NewAccountId::ByClient(AccountId::parse(&name(number)).expect("it is one")),
+            account_id: NewAccountId::ByClient(
+                AccountId::parse(&account(number)).expect("it is one"),
+            ),
             currency: usd(),
             display_name: DisplayName::default(),
             overdraft_limit: OverdraftLimit::default(),
@@ -216,7 +218,7 @@ fn convert(name: &'static str) -> Part {
     let mut transfers = Transfers::between(ACCOUNTS);
     Part::new(
         name,
-        move || transfers.framed(),
+        move || framed(&transfers.message()),
         move |framed| {
             let message = proto::TransferRequest::decode(&framed[5..]).expect("it is one");
             let answer = service.transfer(Access::let_in(tonic::Request::new(message)));
@@ -227,11 +229,15 @@ fn convert(name: &'static str) -> Part {
 }
 
 fn call(name: &'static str) -> Part {
-    let service = BankServiceServer::new(Service::new(store(ACCOUNTS)));
-    let routes = Routes::new(service).prepare();
+    Part::new(name, posts(), serving(store(ACCOUNTS)))
+}
+
+/// All that the bank does with a request, over a store that answers at once.
+fn serving<S: Store>(store: Arc<S>) -> impl Fn(http::Request<Body>) + Clone {
+    let routes = Routes::new(BankServiceServer::new(Service::new(store))).prepare();
     let admission = Admission::new(&Capacity::default());
     let observer = Arc::<Observer>::default();
-    Part::new(name, posts(), move |request| {
+    move |request| {
         let around = Around {
             stage: Stage::Ready,
             access: Access::default(),
@@ -241,7 +247,33 @@ fn call(name: &'static str) -> Part {
         };
         let answer = edge::serve(routes.clone(), around, request);
         read(answer.now_or_never().expect("it is done at once"));
-    })
+    }
+}
+
+/// A list for every 50 that are counted.
+fn list(name: &'static str) -> Part {
+    const PAGE: i32 = 50;
+    let store = store(1000);
+    let mut transfers = Transfers::between(1000);
+    for _ in 0..PAGE * 1000 {
+        execute_now(&*store, transfers.request());
+    }
+    let serve = serving(store);
+    let mut random = fastrand::Rng::with_seed(SEED);
+    let mut request = move || {
+        let message = proto::ListTransactionsRequest {
+            account_id: account(random.usize(0..1000)),
+            page_size: PAGE,
+            ..proto::ListTransactionsRequest::default()
+        };
+        post("ListTransactions", framed(&message))
+    };
+    let prepare = move |count: usize| -> Work {
+        let requests: Vec<_> = (0..count / PAGE as usize).map(|_| request()).collect();
+        let serve = serve.clone();
+        Box::new(move || requests.into_iter().for_each(serve))
+    };
+    Part { name, prepare: Box::new(prepare) }
 }
 
 fn call_of_the_floor(name: &'static str) -> Part {
@@ -254,14 +286,16 @@ fn call_of_the_floor(name: &'static str) -> Part {
 /// Transfers as HTTP requests, as they come out of HTTP/2.
 fn posts() -> impl FnMut() -> http::Request<Body> {
     let mut transfers = Transfers::between(ACCOUNTS);
-    move || {
-        http::Request::post("/bank.v1.BankService/Transfer")
-            .version(http::Version::HTTP_2)
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(Body::new(Full::new(transfers.framed())))
-            .expect("it is well formed")
-    }
+    move || post("Transfer", framed(&transfers.message()))
+}
+
+fn post(method: &str, body: Bytes) -> http::Request<Body> {
+    http::Request::post(format!("/bank.v1.BankService/{method}"))
+        .version(http::Version::HTTP_2)
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Body::new(Full::new(body)))
+        .expect("it is well formed")
 }
 
 /// Reads an answer to its end, as HTTP/2 does.
