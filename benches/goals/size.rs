@@ -10,6 +10,9 @@ const FEW_ACCOUNTS: u64 = 10_000;
 
 const FULL: (u64, u64) = (10_000_000, 1_000_000);
 
+/// How many accounts are opened at the most to see what one takes.
+const MOST_ACCOUNTS: u64 = 1_000_000;
+
 /// How many entries are made before memory is looked at for the first time, so that what a server needs for
 /// its work is there already.
 const FIRST: u64 = 100_000;
@@ -23,12 +26,15 @@ pub(crate) fn measure(run: &Run) -> (Vec<Goal>, String) {
     let small = Server { name: "in memory", bank: Bank::start(&[]) };
     fill(&small.bank, FIRST, FEW_ACCOUNTS);
     let large = Server { name: "in memory", bank: Bank::start(&[]) };
-    let in_memory = grow(&large.bank, transactions, accounts);
-    let in_file = grow(&Bank::start(&["--data", path]), transactions, accounts);
+    fill(&large.bank, transactions, accounts);
+    let in_memory = weigh(&[], accounts, run);
+    // What a server needs now and then differs by ten megabytes, which so many don't show.
+    let opened = (10 * accounts).min(MOST_ACCOUNTS);
+    let in_file = weigh(&["--data", path], opened, run);
     let mut goals = vec![
-        memory("memory kept for a transaction, in memory", 200.0, in_memory.transaction, run),
-        memory("memory kept for a transaction, `--data`", 64.0, in_file.transaction, run),
-        memory("memory kept for an account, `--data`", 300.0, in_file.account, run),
+        memory("a transaction, in memory", 200.0, in_memory.transaction, transactions),
+        memory("a transaction, `--data`", 64.0, in_file.transaction, transactions),
+        memory("an account, `--data`", 300.0, in_file.account, opened - FEW_ACCOUNTS),
     ];
     let (scale, rows) = scale(run, &small, &large);
     goals.extend(scale);
@@ -46,67 +52,44 @@ pub(crate) fn measure(run: &Run) -> (Vec<Goal>, String) {
 }
 
 /// What something takes in memory, in bytes.
-struct Growth {
+struct Weight {
     account: f64,
     transaction: f64,
 }
 
-/// Opens accounts and posts transfers, and looks at the memory before and after each.
-fn grow(bank: &Bank, transactions: u64, accounts: u64) -> Growth {
-    let at = [
-        fill(bank, FIRST, FEW_ACCOUNTS),
-        fill(bank, 0, accounts),
-        fill(bank, transactions, accounts),
-    ];
-    let each =
-        |before: u64, after: u64, count: u64| after.saturating_sub(before) as f64 / count as f64;
-    Growth {
-        account: each(at[0], at[1], accounts - FEW_ACCOUNTS),
-        transaction: each(at[1], at[2], transactions),
-    }
-}
-
-/// Opens accounts as far as they aren't there, and posts transfers; the memory that the bank has then.
-fn fill(bank: &Bank, transactions: u64, accounts: u64) -> u64 {
-    let (transactions, accounts) = (transactions.to_string(), accounts.to_string());
-    let briefly = Times { warm_up_ms: 0, measured_ms: 100 };
-    // Reads leave nothing behind.
-    let load =
-        ["--accounts", &accounts, "--fill", &transactions, "--mix", "balance", "--in-flight", "1"];
-    bench(bank, briefly, &load);
-    settled_bytes(bank)
-}
-
-/// The memory that it keeps: an allocator gives back what it has no use for only after a while.
-fn settled_bytes(bank: &Bank) -> u64 {
-    let mut before = bank.resident_bytes();
-    loop {
-        std::thread::sleep(std::time::Duration::from_secs(1));
-        let now = bank.resident_bytes();
-        if now >= before {
-            return now;
-        }
-        before = now;
-    }
-}
-
-fn memory(what: &str, wanted: f64, figure: f64, run: &Run) -> Goal {
+/// Opens so many accounts and posts transfers in a bank of its own, and looks at its memory before and after each.
+fn weigh(arguments: &[&str], open: u64, run: &Run) -> Weight {
+    let bank = Bank::start_without_spare_memory(arguments);
+    let kept_after = |transactions, accounts| {
+        fill(&bank, transactions, accounts);
+        bank.resident_bytes() as f64
+    };
     let (transactions, accounts) = run.large;
+    let first = kept_after(FIRST, FEW_ACCOUNTS);
+    let opened = kept_after(0, open);
+    let posted = kept_after(transactions, accounts);
+    Weight {
+        account: (opened - first) / (open - FEW_ACCOUNTS) as f64,
+        transaction: (posted - opened) / transactions as f64,
+    }
+}
+
+/// Opens accounts as far as they aren't there, and posts transfers.
+fn fill(bank: &Bank, transactions: u64, accounts: u64) {
+    let (transactions, accounts) = (transactions.to_string(), accounts.to_string());
+    // Reads leave nothing behind, and threads give back what is free while they have something to do.
+    let reads = Times { warm_up_ms: 0, measured_ms: 1000 };
+    bench(bank, reads, &["--accounts", &accounts, "--fill", &transactions, "--mix", "balance"]);
+}
+
+fn memory(of_what: &str, wanted: f64, figure: f64, by: u64) -> Goal {
     Goal {
-        what: format!("{what}, bytes"),
+        what: format!("memory kept for {of_what}, bytes"),
         wanted: format!("at most {}", count(wanted)),
         figure: count(figure),
-        reference: format!(
-            "growth by {} transactions and {} accounts",
-            count(transactions as f64),
-            count(accounts as f64)
-        ),
+        reference: format!("growth by {} of them", count(by as f64)),
         comes_to: format!("{:.2} of it", figure / wanted),
-        verdict: if figure > 0.0 {
-            Verdict::of(figure <= wanted)
-        } else {
-            Verdict::NotRun("it is less than what the allocator keeps for later".to_owned())
-        },
+        verdict: Verdict::of(figure <= wanted),
     }
 }
 

@@ -26,15 +26,24 @@ pub(crate) struct Bank {
 impl Bank {
     /// Starts it, with further arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bank"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--log-level", "bank::cli=info,warn"]);
-        Self::spawn(command.args(arguments))
+        Self::spawn(Self::command().args(arguments))
+    }
+
+    /// Starts one whose allocator gives back at once what is free, so that what is resident is what is kept.
+    pub(crate) fn start_without_spare_memory(arguments: &[&str]) -> Self {
+        Self::spawn(Self::command().args(arguments).env("MIMALLOC_PURGE_DELAY", "0"))
     }
 
     /// Starts the floor server: this program, with the word "floor".
     pub(crate) fn start_floor() -> Self {
         let program = std::env::current_exe().expect("it is known");
         Self::spawn(Command::new(program).arg("floor"))
+    }
+
+    fn command() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bank"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--log-level", "bank::cli=info,warn"]);
+        command
     }
 
     fn spawn(command: &mut Command) -> Self {
