@@ -26,8 +26,8 @@ pub(super) fn timestamp(time: Time) -> Timestamp {
 
 pub(super) fn account(account: &Account, time: Time) -> proto::Account {
     proto::Account {
-        account_id: account.id.to_string(),
-        currency_code: account.currency.to_string(),
+        account_id: account.id.as_str().to_owned(),
+        currency_code: account.currency.code().to_owned(),
         display_name: account.display_name.as_str().to_owned(),
         state: match account.state {
             AccountState::Active => proto::AccountState::Active,
@@ -50,7 +50,7 @@ pub(super) fn account_view(view: &AccountView) -> proto::Account {
 
 pub(super) fn balance(currency: &Currency, balance: &Balance, time: Time) -> proto::Balance {
     proto::Balance {
-        currency_code: currency.to_string(),
+        currency_code: currency.code().to_owned(),
         posted: balance.posted,
         held: balance.held,
         available: balance.available(),
@@ -94,7 +94,7 @@ pub(super) fn transaction(
     let movement = &posting.movement;
     let (description, labels) = record.annotations();
     Ok(proto::Transaction {
-        transaction_id: TransactionId::new(ledger, record.sequence).to_string(),
+        transaction_id: TransactionId::new(ledger, record.sequence).as_str().to_owned(),
         r#type: match movement.kind {
             TransactionType::Deposit => proto::TransactionType::Deposit,
             TransactionType::Withdrawal => proto::TransactionType::Withdrawal,
@@ -103,23 +103,25 @@ pub(super) fn transaction(
         }
         .into(),
         amount: Some(proto::Money {
-            currency_code: movement.currency.to_string(),
+            currency_code: movement.currency.code().to_owned(),
             minor_units: movement.amount.minor_units(),
         }),
-        from_account_id: movement.from.to_string(),
-        to_account_id: movement.to.to_string(),
+        from_account_id: movement.from.as_str().to_owned(),
+        to_account_id: movement.to.as_str().to_owned(),
         create_time: Some(timestamp(record.time)),
         request_id: record.request.id.as_ref().map_or("", |id| id.as_str()).to_owned(),
         description: description.map_or("", |description| description.as_str()).to_owned(),
         labels: labels.map(|labels| owned(labels.iter())).unwrap_or_default(),
         sequence: count(record.sequence.number()),
         hold_id: match &record.outcome {
-            Ok(Change::HoldCaptured { hold, .. }) => HoldId::new(ledger, hold.placed).to_string(),
+            Ok(Change::HoldCaptured { hold, .. }) => {
+                HoldId::new(ledger, hold.placed).as_str().to_owned()
+            }
             _ => String::new(),
         },
         reverses_transaction_id: match &record.outcome {
             Ok(Change::Reversed { original, .. }) => {
-                TransactionId::new(ledger, *original).to_string()
+                TransactionId::new(ledger, *original).as_str().to_owned()
             }
             _ => String::new(),
         },
@@ -136,13 +138,12 @@ pub(crate) fn linked_transaction(
     linked: &LinkedRecord,
     asked_about: Option<&AccountId>,
 ) -> Result<proto::Transaction, store::Error> {
+    let mut transaction = transaction(ledger, &linked.record, asked_about)?;
     let reversed_by = linked.reversed_by.iter();
-    Ok(proto::Transaction {
-        reversed_by_transaction_ids: reversed_by
-            .map(|sequence| TransactionId::new(ledger, *sequence).to_string())
-            .collect(),
-        ..transaction(ledger, &linked.record, asked_about)?
-    })
+    transaction.reversed_by_transaction_ids = reversed_by
+        .map(|sequence| TransactionId::new(ledger, *sequence).as_str().to_owned())
+        .collect();
+    Ok(transaction)
 }
 
 pub(super) fn hold(ledger: LedgerId, hold: &Hold) -> proto::Hold {
@@ -151,17 +152,17 @@ pub(super) fn hold(ledger: LedgerId, hold: &Hold) -> proto::Hold {
         HoldState::Captured { captured, transaction } => (
             proto::HoldState::Captured,
             captured.minor_units(),
-            TransactionId::new(ledger, transaction).to_string(),
+            TransactionId::new(ledger, transaction).as_str().to_owned(),
         ),
         HoldState::Released => (proto::HoldState::Released, 0, String::new()),
         HoldState::Expired => (proto::HoldState::Expired, 0, String::new()),
     };
     proto::Hold {
-        hold_id: HoldId::new(ledger, hold.placed).to_string(),
-        account_id: hold.account_id.to_string(),
-        to_account_id: hold.to_account_id.as_ref().map_or_else(String::new, ToString::to_string),
+        hold_id: HoldId::new(ledger, hold.placed).as_str().to_owned(),
+        account_id: hold.account_id.as_str().to_owned(),
+        to_account_id: hold.to_account_id.as_ref().map_or("", AccountId::as_str).to_owned(),
         amount: Some(proto::Money {
-            currency_code: hold.amount.currency.to_string(),
+            currency_code: hold.amount.currency.code().to_owned(),
             minor_units: hold.amount.amount.minor_units(),
         }),
         state: state.into(),
@@ -225,7 +226,7 @@ pub(super) fn totals(currency: &Currency, totals: &Totals) -> proto::CurrencyTot
     // number still says so.
     let shown = |sum: i128| i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN } else { i64::MAX });
     proto::CurrencyTotals {
-        currency_code: currency.to_string(),
+        currency_code: currency.code().to_owned(),
         accounts_posted: shown(totals.accounts_posted),
         external_posted: shown(totals.external_posted),
         difference: shown(totals.accounts_posted + totals.external_posted),

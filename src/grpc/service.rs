@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ledger::{self, Refusal, TransactionId};
-use crate::store::{self, Executed, RecordKey, Store};
+use crate::store::{Executed, RecordKey, Store};
 
 use super::access::{Asked, Line};
 use super::call::Call;
@@ -294,14 +294,11 @@ impl<S: Store> Service<S> {
         let query = parse::list_transactions(&request, &tokens)?;
         let asked_about = query.account_id.as_ref();
         let page = self.within(call).transactions(&query).await??;
-        let mut transactions = page
-            .records
-            .iter()
-            .map(|linked| {
-                let transaction = render::linked_transaction(ledger, linked, asked_about)?;
-                Ok(call.permit.shown(transaction))
-            })
-            .collect::<Result<Vec<_>, store::Error>>()?;
+        let mut transactions = Vec::with_capacity(page.records.len());
+        for linked in &page.records {
+            let transaction = render::linked_transaction(ledger, linked, asked_about)?;
+            transactions.push(call.permit.shown(transaction));
+        }
         let next = match page::cut(&mut transactions) {
             Some(last) => Some(page.cursor_after(last)),
             None => page.next,

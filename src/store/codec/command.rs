@@ -14,15 +14,15 @@ pub(super) fn store_command(command: &Command) -> StoredCommand {
                   money: &Money,
                   description: &Description,
                   labels: &Labels| stored::MoveCommand {
-        account_id: account.to_string(),
-        to_account_id: to.map_or_else(String::new, ToString::to_string),
+        account_id: account.as_str().to_owned(),
+        to_account_id: to.map_or("", AccountId::as_str).to_owned(),
         amount: money.amount.minor_units(),
         currency_code: money.currency.code().to_owned(),
         description: description.as_str().to_owned(),
         labels: store_labels(labels),
     };
     let changing = |account: &AccountId, reason: &Description| stored::ChangeStateCommand {
-        account_id: account.to_string(),
+        account_id: account.as_str().to_owned(),
         reason: reason.as_str().to_owned(),
     };
     match command {
@@ -34,7 +34,7 @@ pub(super) fn store_command(command: &Command) -> StoredCommand {
             labels,
             initial_balance,
         } => StoredCommand::CreateAccount(stored::CreateAccountCommand {
-            account_id: account_id.id().to_string(),
+            account_id: account_id.id().as_str().to_owned(),
             account_id_by_server: match account_id {
                 NewAccountId::ByClient(_) => false,
                 NewAccountId::ByServer(_) => true,
@@ -47,7 +47,7 @@ pub(super) fn store_command(command: &Command) -> StoredCommand {
         }),
         Command::UpdateAccount { account_id, display_name, overdraft_limit, labels, etag } => {
             StoredCommand::UpdateAccount(stored::UpdateAccountCommand {
-                account_id: account_id.to_string(),
+                account_id: account_id.as_str().to_owned(),
                 display_name: display_name.as_ref().map(|name| name.as_str().to_owned()),
                 overdraft_limit: overdraft_limit.map(OverdraftLimit::minor_units),
                 labels: labels
@@ -73,8 +73,8 @@ pub(super) fn store_command(command: &Command) -> StoredCommand {
         }
         Command::PlaceHold { parties, amount, ttl, description, labels } => {
             StoredCommand::PlaceHold(stored::PlaceHoldCommand {
-                account_id: parties.account().to_string(),
-                to_account_id: parties.to().map_or_else(String::new, ToString::to_string),
+                account_id: parties.account().as_str().to_owned(),
+                to_account_id: parties.to().map_or("", AccountId::as_str).to_owned(),
                 amount: amount.amount.minor_units(),
                 currency_code: amount.currency.code().to_owned(),
                 ttl_us: ttl.map(HoldDuration::micros),
@@ -84,16 +84,18 @@ pub(super) fn store_command(command: &Command) -> StoredCommand {
         }
         Command::CaptureHold { hold_id, amount } => {
             StoredCommand::CaptureHold(stored::CaptureHoldCommand {
-                hold_id: hold_id.to_string(),
+                hold_id: hold_id.as_str().to_owned(),
                 amount: amount.map(Amount::minor_units),
             })
         }
         Command::ReleaseHold { hold_id } => {
-            StoredCommand::ReleaseHold(stored::ReleaseHoldCommand { hold_id: hold_id.to_string() })
+            StoredCommand::ReleaseHold(stored::ReleaseHoldCommand {
+                hold_id: hold_id.as_str().to_owned(),
+            })
         }
         Command::ReverseTransaction { transaction_id, amount, description } => {
             StoredCommand::ReverseTransaction(stored::ReverseTransactionCommand {
-                transaction_id: transaction_id.to_string(),
+                transaction_id: transaction_id.as_str().to_owned(),
                 amount: amount.map(Amount::minor_units),
                 description: description.as_str().to_owned(),
             })

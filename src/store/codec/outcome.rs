@@ -16,8 +16,8 @@ pub(super) fn store_posting(posting: &Posting, asked_for: Option<&Movement>) -> 
             r#type: store_type(movement.kind).into(),
             amount: movement.amount.minor_units(),
             currency_code: movement.currency.code().to_owned(),
-            from_account_id: movement.from.to_string(),
-            to_account_id: movement.to.to_string(),
+            from_account_id: movement.from.as_str().to_owned(),
+            to_account_id: movement.to.as_str().to_owned(),
         }),
     }
 }
@@ -91,7 +91,7 @@ pub(super) fn store_state(state: AccountState) -> stored::AccountState {
 
 pub(super) fn store_account(account: &Account) -> stored::Account {
     stored::Account {
-        account_id: account.id.to_string(),
+        account_id: account.id.as_str().to_owned(),
         currency_code: account.currency.code().to_owned(),
         display_name: account.display_name.as_str().to_owned(),
         state: store_state(account.state).into(),
@@ -137,8 +137,8 @@ pub(super) fn store_hold(hold: &Hold) -> stored::Hold {
     };
     stored::Hold {
         placed_sequence: hold.placed.number(),
-        account_id: hold.account_id.to_string(),
-        to_account_id: hold.to_account_id.as_ref().map_or_else(String::new, ToString::to_string),
+        account_id: hold.account_id.as_str().to_owned(),
+        to_account_id: hold.to_account_id.as_ref().map_or("", AccountId::as_str).to_owned(),
         amount: hold.amount.amount.minor_units(),
         currency_code: hold.amount.currency.code().to_owned(),
         state: state.into(),

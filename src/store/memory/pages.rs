@@ -118,9 +118,10 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         until: Sequence,
         last: Sequence,
     ) -> Result<TransactionPage, Error> {
-        let mut records = Vec::new();
+        let candidates = candidates.in_order(query.oldest_first);
+        let mut records = Vec::with_capacity(candidates.size_hint().0.min(query.page_size));
         let mut last_looked_at = None;
-        for (looked_at, sequence) in candidates.in_order(query.oldest_first).enumerate() {
+        for (looked_at, sequence) in candidates.enumerate() {
             if records.len() == query.page_size || looked_at == RECORDS_PER_PAGE {
                 let next = last_looked_at.map(|after| Cursor { after, until });
                 return Ok(TransactionPage { records: self.link(records, last), next });
