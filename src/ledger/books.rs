@@ -10,7 +10,8 @@ mod part;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use ahash::AHashMap;
+use ahash::{AHashMap, RandomState};
+use hashbrown::HashTable;
 
 use super::hold::HoldSchedule;
 use super::{
@@ -56,7 +57,7 @@ impl Standing<'_> {
 pub struct Books {
     ledger: LedgerId,
     accounts: Vec<Entry>,
-    numbers: AHashMap<AccountId, AccountNumber>,
+    numbers: Numbers,
     order: BTreeSet<AccountId>,
     holds: BTreeMap<Sequence, Hold>,
     /// All that set money aside, as 1 each, so that what is held is how many there are.
@@ -86,6 +87,31 @@ impl Entry {
     }
 }
 
+/// The numbers of accounts by their ids, which stand in the accounts alone.
+#[derive(Clone, Debug, Default)]
+struct Numbers {
+    hasher: RandomState,
+    table: HashTable<AccountNumber>,
+}
+
+impl Numbers {
+    fn find(&self, id: &str, accounts: &[Entry]) -> Option<AccountNumber> {
+        let is_it = |number: &AccountNumber| id_of(accounts, *number) == id;
+        self.table.find(self.hasher.hash_one(id), is_it).copied()
+    }
+
+    /// Adds the last of the accounts, which has a new id.
+    fn insert_last(&mut self, accounts: &[Entry]) {
+        let hash = |number: &AccountNumber| self.hasher.hash_one(id_of(accounts, *number));
+        let last = accounts.len().saturating_sub(1);
+        self.table.insert_unique(hash(&last), last, hash);
+    }
+}
+
+fn id_of(accounts: &[Entry], number: AccountNumber) -> &str {
+    accounts.get(number).map_or("", |entry| entry.account.id.as_str())
+}
+
 /// What was moved back of a transaction.
 #[derive(Clone, Debug, Default)]
 struct Reversals {
@@ -100,7 +126,7 @@ impl Books {
         Self {
             ledger,
             accounts: Vec::new(),
-            numbers: AHashMap::new(),
+            numbers: Numbers::default(),
             order: BTreeSet::new(),
             holds: BTreeMap::new(),
             held: HoldSchedule::default(),
@@ -124,7 +150,7 @@ impl Books {
     /// The number of the account with this id.
     #[must_use]
     pub fn number(&self, id: &AccountId) -> Option<AccountNumber> {
-        self.numbers.get(id).copied()
+        self.numbers.find(id.as_str(), &self.accounts)
     }
 
     /// The accounts in order of their ids, from the given text on.
@@ -279,7 +305,8 @@ impl Books {
     /// numbers; `None` when one of them isn't there, and nothing is changed then.
     pub fn restore(&mut self, sides: [(&str, Balance); 2]) -> Option<[AccountNumber; 2]> {
         let [(from, from_balance), (to, to_balance)] = sides;
-        let numbers = [*self.numbers.get(from)?, *self.numbers.get(to)?];
+        let number = |id| self.numbers.find(id, &self.accounts);
+        let numbers = [number(from)?, number(to)?];
         let [from, to] = numbers;
         self.set_balance_at(from, from_balance);
         let currency = self.set_balance_at(to, to_balance)?;
@@ -362,18 +389,40 @@ impl Books {
     }
 
     fn entry_mut(&mut self, id: &AccountId) -> Option<&mut Entry> {
-        self.accounts.get_mut(self.numbers.get(id).copied()?)
+        let number = self.number(id)?;
+        self.accounts.get_mut(number)
     }
 
     fn insert(&mut self, account: Account) {
         self.totals.entry(account.currency.clone()).or_default();
-        self.numbers.insert(account.id.clone(), self.accounts.len());
         self.order.insert(account.id.clone());
         self.accounts.push(Entry { account, holds: None });
+        self.numbers.insert_last(&self.accounts);
     }
 }
 
 /// The balance of an account that was just opened, before its initial balance was posted.
 fn unposted(balance: Balance) -> Balance {
     Balance { posted: 0, version: 0, ..balance }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However often the table has grown.
+    #[test]
+    fn each_account_is_found_by_its_id() {
+        let mut books = Books::new(LedgerId::new(1));
+        let usd = Currency::parse("USD").expect("it is known");
+        let id = |number: usize| AccountId::parse(&format!("a{number}")).expect("it is one");
+        for number in 0..1000 {
+            assert_eq!(books.number(&id(number)), None);
+            let account = Account::external(&usd, Time::from_micros(1));
+            books.put_account(Account { id: id(number), ..account });
+        }
+        for number in 0..1000 {
+            assert_eq!(books.number(&id(number)), Some(number));
+        }
+    }
 }
