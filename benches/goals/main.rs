@@ -30,7 +30,7 @@ use support::{Bank, floor, table};
 #[derive(Debug, Parser)]
 #[allow(clippy::struct_excessive_bools, reason = "they are flags")]
 struct Arguments {
-    /// See in three minutes whether everything runs: one short round, and nothing is written
+    /// See in two minutes whether everything runs: one short round, and nothing is written
     #[arg(long, conflicts_with = "full")]
     quick: bool,
     /// Ten million transactions between a million accounts too
