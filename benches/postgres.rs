@@ -237,8 +237,7 @@ fn pgbench(cluster: &Cluster, times: Times, load: &Load) -> f64 {
         let line = told.lines().find_map(|line| line.strip_prefix(before))?;
         line.split_whitespace().next()?.parse().ok()
     };
-    // Callers that pay the same accounts in both directions may deadlock. The engine gives one of them up, which
-    // isn't counted as a transfer.
+    assert_eq!(number("number of failed transactions: "), Some(0.0), "pgbench: {told}");
     let per_second = number("tps = ").filter(|it| *it > 0.0);
     per_second.unwrap_or_else(|| panic!("pgbench has told no figure: {told}"))
 }

@@ -1,6 +1,7 @@
--- One transfer in one statement, for pgbench: both balances and the record, or nothing. One UPDATE locks both rows in
--- the order in which it comes upon them, so opposite transfers between the same accounts may deadlock. A transfer to
--- oneself, or to nobody, moves nothing.
+-- One transfer in one statement, for pgbench: both balances and the record, or nothing. The account whose id comes
+-- first is changed first, and the other one only once that is done, so opposite transfers never deadlock: one UPDATE
+-- of both rows would lock them in the order in which it comes upon their newest versions, which is any. A transfer
+-- to oneself is made one to somebody else.
 \if :zipf
 \set payer random_zipfian(1, :accounts, 1.001)
 \set payee random_zipfian(1, :accounts, 1.001)
@@ -12,11 +13,16 @@
 \set payee 1 + :payer % :accounts
 \endif
 \set amount random(1, 100)
-WITH moved AS (
-    UPDATE accounts
-    SET balance = balance + CASE id WHEN :payer THEN -CAST(:amount AS BIGINT) ELSE CAST(:amount AS BIGINT) END
-    WHERE id IN (:payer, :payee)
-    RETURNING id
+\set low least(:payer, :payee)
+\set high greatest(:payer, :payee)
+\if :payer = :low
+\set change -:amount
+\else
+\set change :amount
+\endif
+WITH first AS (
+    UPDATE accounts SET balance = balance + :change WHERE id = :low RETURNING id
+), second AS (
+    UPDATE accounts SET balance = balance - :change WHERE id = :high AND EXISTS (SELECT FROM first) RETURNING id
 )
-INSERT INTO transfers (payer, payee, amount)
-SELECT :payer, :payee, :amount WHERE (SELECT count(*) FROM moved) = 2;
+INSERT INTO transfers (payer, payee, amount) SELECT :payer, :payee, :amount FROM second;
