@@ -1,11 +1,12 @@
 //! The store over PostgreSQL against what PostgreSQL does by itself: `cargo bench --bench postgres`.
 //!
 //! It starts an engine of its own, with fsync on and its settings as they come but for [`SETTINGS`]. The
-//! reference is pgbench with one prepared statement a transfer (`postgres/transfer.sql`), which knows no request
-//! ids, no order, no holds and no history of balances; the bank is loaded through gRPC by `bank bench`, with a
-//! request id on every transfer. All go to the engine over TCP and have the machine to themselves while they
-//! are measured. Loads take turns, several rounds over, each round with new and empty tables, and medians are
-//! compared.
+//! reference is pgbench with one prepared statement a transfer (`postgres/transfer.sql`) over tables that remember
+//! request ids and list an account's transfers (`postgres/request_ids.sql`), as the bank's do; over tables that
+//! don't it is measured too. The bank is loaded through gRPC by `bank bench`, by a call for each transfer and by a
+//! stream of them, with a request id on every one. All go to the engine over TCP and have the machine to themselves
+//! while they are measured. Loads take turns, several rounds over, each round with new and empty tables, and
+//! medians are compared.
 //!
 //! Whatever can't be measured ends the run. The last line of standard output is for `scripts/bench`:
 //! `goal {"figure": ..., "reference": ...}`, transfers a second.
@@ -30,8 +31,9 @@ const SETTINGS: [&str; 1] = ["max_connections=200"];
 const ACCOUNTS: u32 = 10_000;
 /// Enough that no load empties an account.
 const INITIAL_BALANCE: u64 = 100_000_000_000;
-/// The database of the statement, and that of the bank.
+/// The databases of the statement, with request ids and without, and that of the bank.
 const STATEMENT: &str = "statement";
+const BARE: &str = "bare";
 const BOOKS: &str = "books";
 /// How many times the best of the statement one process is to be.
 const WANTED: f64 = 4.0;
@@ -76,17 +78,28 @@ impl Accounts {
 enum Who {
     /// pgbench, with one statement a transfer.
     Statement,
-    /// So many processes of the bank, which share the callers.
+    /// The same, without request ids and without listings.
+    Bare,
+    /// So many processes of the bank, which share the callers: each transfer is a call.
     Banks(u32),
+    /// The same, with transfers in a stream a connection.
+    Streams(u32),
 }
 
 impl Who {
     fn name(self) -> String {
         match self {
-            Self::Statement => "one statement a transfer, pgbench".to_owned(),
-            Self::Banks(1) => "bank, one process".to_owned(),
-            Self::Banks(count) => format!("bank, {count} processes"),
+            Self::Statement => "pgbench, one statement a transfer".to_owned(),
+            Self::Bare => "pgbench, without request ids and listings".to_owned(),
+            Self::Banks(1) => "bank, one process, calls".to_owned(),
+            Self::Banks(count) => format!("bank, {count} processes, calls"),
+            Self::Streams(1) => "bank, one process, streams".to_owned(),
+            Self::Streams(count) => format!("bank, {count} processes, streams"),
         }
+    }
+
+    fn is_pgbench(self) -> bool {
+        matches!(self, Self::Statement | Self::Bare)
     }
 }
 
@@ -127,7 +140,8 @@ fn main() {
         check_statement(&cluster);
     }
 
-    let (figure, reference) = (best(&loads, Who::Banks(1)), best(&loads, Who::Statement));
+    let figure = best(&loads, Who::Banks(1)).max(best(&loads, Who::Streams(1)));
+    let reference = best(&loads, Who::Statement);
     let titles = ["goal", "wanted", "figure", "reference", "comes to", ""];
     let goals = markdown(&titles, &[goal(figure, reference).cells()]);
     let titles =
@@ -145,11 +159,18 @@ fn main() {
 /// All that is measured, in the order of a round.
 fn loads() -> Vec<Load> {
     let uniform = [
-        (Who::Statement, vec![16, 64, 128]),
+        (Who::Statement, vec![16, 64]),
+        (Who::Bare, vec![16, 64]),
         (Who::Banks(1), vec![64, 800, 3200]),
-        (Who::Banks(2), vec![800, 3200]),
+        (Who::Streams(1), vec![16_384]),
+        (Who::Banks(2), vec![3200]),
+        (Who::Streams(2), vec![16_384]),
     ];
-    let hot = [(Who::Statement, vec![16, 64]), (Who::Banks(1), vec![800])];
+    let hot = [
+        (Who::Statement, vec![16, 64]),
+        (Who::Banks(1), vec![800]),
+        (Who::Streams(1), vec![16_384]),
+    ];
     let of = |accounts, who, at_once| Load {
         accounts,
         who,
@@ -169,20 +190,21 @@ fn loads() -> Vec<Load> {
     loads
 }
 
-/// New tables for both, empty but for the accounts of the statement; the bank's are opened by its first load.
+/// New tables for all, empty but for the accounts of the statement; the bank's are opened by its first load.
 fn make_tables(cluster: &Cluster) {
-    for database in [STATEMENT, BOOKS] {
+    for database in [STATEMENT, BARE, BOOKS] {
         cluster.sql("postgres", &format!("DROP DATABASE IF EXISTS {database} WITH (FORCE)"));
         cluster.sql("postgres", &format!("CREATE DATABASE {database}"));
     }
-    cluster.sql(STATEMENT, include_str!("postgres/tables.sql"));
-    cluster.sql(
-        STATEMENT,
-        &format!(
-            "INSERT INTO accounts SELECT id, {INITIAL_BALANCE} FROM generate_series(1, {ACCOUNTS}) AS id"
-        ),
+    let accounts = format!(
+        "INSERT INTO accounts SELECT id, {INITIAL_BALANCE} FROM generate_series(1, {ACCOUNTS}) AS id"
     );
-    cluster.sql(STATEMENT, "VACUUM ANALYZE accounts");
+    for database in [STATEMENT, BARE] {
+        cluster.sql(database, include_str!("postgres/tables.sql"));
+        cluster.sql(database, &accounts);
+        cluster.sql(database, "VACUUM ANALYZE accounts");
+    }
+    cluster.sql(STATEMENT, include_str!("postgres/request_ids.sql"));
     let migrated = Command::new(env!("CARGO_BIN_EXE_bank"))
         .args(["migrate", "--database-url", &cluster.url(BOOKS)])
         .env_clear()
@@ -197,8 +219,10 @@ fn measure(cluster: &Cluster, times: Times, load: &mut Load) {
     // Nobody pays for what somebody else has left to be written.
     cluster.sql("postgres", "CHECKPOINT");
     match load.who {
-        Who::Statement => load.per_second.push(pgbench(cluster, times, load)),
-        Who::Banks(count) => banks(cluster, times, load, count),
+        Who::Statement => load.per_second.push(pgbench(cluster, STATEMENT, times, load)),
+        Who::Bare => load.per_second.push(pgbench(cluster, BARE, times, load)),
+        Who::Banks(count) => banks(cluster, times, load, count, "transfer"),
+        Who::Streams(count) => banks(cluster, times, load, count, "stream"),
     }
     eprintln!(
         "{}, {}, {} at once: {}",
@@ -210,7 +234,7 @@ fn measure(cluster: &Cluster, times: Times, load: &mut Load) {
 }
 
 /// pgbench with one statement a transfer: transfers a second.
-fn pgbench(cluster: &Cluster, times: Times, load: &Load) -> f64 {
+fn pgbench(cluster: &Cluster, database: &str, times: Times, load: &Load) -> f64 {
     let (accounts, zipf) = match load.accounts {
         Accounts::Uniform => (ACCOUNTS, 0),
         Accounts::Zipf => (ACCOUNTS, 1),
@@ -226,7 +250,7 @@ fn pgbench(cluster: &Cluster, times: Times, load: &Load) -> f64 {
         .args(["--define", &format!("zipf={zipf}")])
         .arg("--file")
         .arg(script)
-        .arg(STATEMENT)
+        .arg(database)
         .env_clear()
         .output()
         .expect("pgbench can be run");
@@ -244,7 +268,7 @@ fn pgbench(cluster: &Cluster, times: Times, load: &Load) -> f64 {
 
 /// So many processes of the bank at once, each with its part of the callers: what they do together, and the
 /// latency of the slower one.
-fn banks(cluster: &Cluster, times: Times, load: &mut Load, processes: u32) {
+fn banks(cluster: &Cluster, times: Times, load: &mut Load, processes: u32, mix: &str) {
     let url = cluster.url(BOOKS);
     let banks: Vec<Bank> = (0..processes).map(|_| Bank::start(&["--database-url", &url])).collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -259,7 +283,7 @@ fn banks(cluster: &Cluster, times: Times, load: &mut Load, processes: u32) {
         Accounts::HotPair => "hot-pair",
     };
     let accounts = ACCOUNTS.to_string();
-    let arguments = ["--mix", "transfer", "--in-flight", &in_flight, "--accounts", &accounts];
+    let arguments = ["--mix", mix, "--in-flight", &in_flight, "--accounts", &accounts];
     let arguments = [&arguments[..], &["--accounts-distribution", distribution]].concat();
     let outcomes: Vec<_> = thread::scope(|scope| {
         let loaded: Vec<_> =
@@ -273,8 +297,11 @@ fn banks(cluster: &Cluster, times: Times, load: &mut Load, processes: u32) {
 
 /// A statement that loses money would be no reference.
 fn check_statement(cluster: &Cluster) {
-    let total = cluster.sql(STATEMENT, "SELECT sum(balance) FROM accounts");
-    assert_eq!(total, (INITIAL_BALANCE * u64::from(ACCOUNTS)).to_string(), "the statement's total");
+    for database in [STATEMENT, BARE] {
+        let total = cluster.sql(database, "SELECT sum(balance) FROM accounts");
+        let put_in = (INITIAL_BALANCE * u64::from(ACCOUNTS)).to_string();
+        assert_eq!(total, put_in, "the statement's total, {database}");
+    }
 }
 
 /// The best median of somebody, with each account as likely as any other.
@@ -303,9 +330,8 @@ fn goal(figure: f64, reference: f64) -> Goal {
 
 fn row(load: &Load, loads: &[Load]) -> Vec<String> {
     let reference = best_on(loads, Who::Statement, load.accounts);
-    let latency = |series: &Series| match load.who {
-        Who::Statement => String::new(),
-        Who::Banks(_) => millis(series.median()),
+    let latency = |series: &Series| {
+        if load.who.is_pgbench() { String::new() } else { millis(series.median()) }
     };
     vec![
         load.accounts.name().to_owned(),
