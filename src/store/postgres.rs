@@ -3,8 +3,8 @@
 //! Requests that wait together become one transaction ([`group`]). It locks the head row, loads what the
 //! requests are about ([`sheet`]), decides in memory as every store does, and writes what came of it
 //! ([`mod@write`]). **Invariants:** the head row's lock puts all groups of all processes into one order; what
-//! is in the tables was committed, and so is durable as far as the engine keeps its word; nothing is kept
-//! here that another process could change.
+//! is in the tables was committed, and so is durable as far as the engine keeps its word; of what another process
+//! could change nothing is used here that the head row doesn't vouch for ([`known`]).
 
 mod archive;
 mod compare;
@@ -13,6 +13,7 @@ mod figures;
 mod group;
 mod import;
 mod keeper;
+mod known;
 mod numbers;
 mod reads;
 mod rows;
@@ -29,6 +30,7 @@ use tokio::task::AbortHandle;
 use self::engine::Engine;
 use self::group::{Answer, Groups, Queue, Work, into_error};
 use self::keeper::Waiting;
+use self::known::Known;
 use self::rows::Failure;
 use crate::clock::Clock;
 use crate::ledger::{
@@ -105,6 +107,7 @@ impl<C: Clock> PostgresStore<C> {
             reachable,
             committed,
             writing: Arc::default(),
+            known: Known::default(),
         };
         let observed = groups.writing.clone();
         let queue = groups.start();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bank::grpc::proto;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
-use bank::ledger::{Command, HoldState, Refusal};
+use bank::ledger::{Command, Description, HoldState, Refusal};
 use bank::store::{
     EngineSettings, Error, PostgresStore, RecordKey, SchemaError, Store, TransactionQuery, migrate,
 };
@@ -68,6 +68,66 @@ async fn one_request_id_sent_to_two_processes_takes_effect_once() {
         assert_eq!(sequences.len(), 1, "all have the same answer");
     }
     assert_eq!((posted(&stores[1], "alice").await, posted(&stores[0], "bob").await), (800, 200));
+}
+
+/// A process remembers how its last group left the accounts. Whatever another one has done since counts all the same,
+/// and so does what its own group before did while the next one was made up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_done_since_counts_whoever_did_it() {
+    let (cluster, clock) = (Cluster::start(), ManualClock::new());
+    let url = cluster.new_books().await;
+    let mine = Arc::new(postgres_store(&url, &clock).await);
+    let other = postgres_store(&url, &clock).await;
+    apply(&mine, open("alice", 1000)).await;
+    apply(&mine, open("bob", 0)).await;
+    let refused = async |command| {
+        let answer = mine.execute(plain(command)).await.expect("it answers");
+        answer.expect_err("what the other did is known")
+    };
+    // So often that it relies on being alone.
+    let be_alone = async || {
+        for _ in 0..3 {
+            apply(&mine, pay("alice", "bob", 1)).await;
+        }
+    };
+
+    be_alone().await;
+    apply(&other, pay("alice", "bob", 900)).await;
+    assert!(matches!(
+        refused(pay("alice", "bob", 98)).await,
+        Refusal::InsufficientFunds { available: 97, .. }
+    ));
+    be_alone().await;
+    apply(&other, set_aside("alice", "bob", 90)).await;
+    assert!(matches!(
+        refused(pay("alice", "bob", 5)).await,
+        Refusal::InsufficientFunds { available: 4, .. }
+    ));
+    be_alone().await;
+    let first = other.execute(named("deposit", put("alice", 50))).await.expect("it answers");
+    let again = mine.execute(named("deposit", put("alice", 50))).await.expect("it answers");
+    let (first, again) = (first.expect("it is not refused"), again.expect("it is not refused"));
+    assert!(again.replayed && again.record == first.record);
+    be_alone().await;
+    let reason = Description::parse("a closer look").expect("it is one");
+    apply(&other, Command::FreezeAccount { account_id: account("bob"), reason }).await;
+    assert!(matches!(refused(pay("alice", "bob", 1)).await, Refusal::AccountFrozen { .. }));
+    // 1000, less 900 and 4 times 3, and 50 more; the other side's share is checked by the tables.
+    assert_eq!((posted(&mine, "alice").await, posted(&other, "bob").await), (138, 912));
+
+    for round in 0..20 {
+        let calls = (0..32).map(|_| {
+            let mine = mine.clone();
+            async move {
+                let request = named(&format!("round-{round}"), put("alice", 1));
+                mine.execute(request).await.expect("it answers").expect("it is not refused")
+            }
+        });
+        let answers = calls.collect::<JoinSet<_>>().join_all().await;
+        assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
+    }
+    assert_eq!(posted(&other, "alice").await, 158);
+    check_tables(&cluster, &url);
 }
 
 /// Two processes spend the same money in all directions, the last of it too, while others read.

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 
 use super::engine::{Engine, Sql, Trouble, within};
+use super::known::Known;
 use super::rows::{self, Failure, column};
 use super::sheet::{self, Sheet, Stopped, Whose};
 use super::wanted::Wanted;
@@ -146,6 +147,7 @@ pub(super) struct Groups<C> {
     /// Told of every commit.
     pub(super) committed: Arc<Notify>,
     pub(super) writing: Arc<Writing>,
+    pub(super) known: Known,
 }
 
 impl<C: Clock> Groups<C> {
@@ -271,11 +273,12 @@ impl<C: Clock> Groups<C> {
         let now = self.clock.now();
         let limit = self.engine.timeout.as_millis();
         let whose = Whose { ledger_id: self.ledger_id, importing: false };
-        let mut sheet = Sheet::load(&session, whose, &wanted, now, limit).await?;
+        let mut sheet = Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?;
         let answers = decide(&mut sheet, &Stopped(now), works)?;
         let end = sheet.papers.new.last().map(|new| (new.record.sequence, sheet.mark));
         let began = Instant::now();
         let on_its_way = || {
+            self.known.note(&sheet);
             *sent = Some(Sent { answers, end });
             *turn = None;
         };

@@ -11,6 +11,7 @@ use tokio_postgres::types::Type;
 
 use super::archive::{DatabaseArchive, Wrong};
 use super::engine::{Engine, EngineSettings, Sql, Trouble, within};
+use super::known::Known;
 use super::rows::{self, Failure, column};
 use super::schema::{self, SchemaError};
 use super::sheet::{self, Sheet, Whose};
@@ -186,7 +187,7 @@ async fn write_group(
     let limit = engine.timeout.as_millis();
     // Their own times tell what has expired.
     let now = Time::from_micros(i64::MIN);
-    let mut sheet = Sheet::load(&session, whose, &wanted, now, limit).await?;
+    let mut sheet = Sheet::load(&session, whose, &Known::default(), &wanted, now, limit).await?;
     for (record, stored) in records {
         if record.sequence != sheet.desk.last_sequence.next() {
             let cause = "another import has brought it in meanwhile".to_owned();

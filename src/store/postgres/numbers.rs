@@ -29,6 +29,11 @@ impl Numbers {
         opened
     }
 
+    /// Each account that is known here, with its number.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&AccountId, i64)> {
+        self.0.iter().map(|(id, number)| (id, *number))
+    }
+
     pub(super) fn get(&self, id: &AccountId) -> Option<i64> {
         self.0.get(id).copied()
     }

@@ -1,12 +1,13 @@
 //! The part of the books that a group of requests works on: loaded, worked on in memory as any books are,
 //! and written back.
 //!
-//! **Invariant:** everything is loaded under the lock of the head row, so nobody else changes it until the
-//! transaction ends.
+//! **Invariant:** everything is loaded under the lock of the head row, or known to be as it would be loaded, so
+//! nobody else changes it until the transaction ends.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::engine::{Session, Sql, Trouble};
+use super::known::{Known, Numbered};
 use super::numbers::Numbers;
 use super::rows::{self, Failure, column, wide};
 use super::wanted::Wanted;
@@ -18,7 +19,7 @@ use crate::store::{Error, codec};
 
 use futures_util::future::{BoxFuture, try_join_all};
 use tokio_postgres::Row;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 /// How far beyond the present holds are loaded one by one: no group takes so long, microsecond by
@@ -82,6 +83,9 @@ const EXPIRING: Sql = Sql {
     types: &[Type::INT8_ARRAY, Type::INT8, Type::INT8_ARRAY],
 };
 
+/// A statement, and its parameters.
+type Asked<'a> = (&'static Sql, Vec<&'a (dyn ToSql + Sync)>);
+
 /// A clock that says one thing.
 pub(super) struct Stopped(pub(super) Time);
 
@@ -109,6 +113,8 @@ pub(super) struct Sheet {
     pub(super) seen_time: Time,
     /// The random number on the last of its records.
     pub(super) mark: i64,
+    /// The accounts on which something was held.
+    pub(super) reserved: Vec<AccountId>,
 }
 
 /// The records that were loaded, and those that are new.
@@ -187,23 +193,31 @@ impl Sheet {
     pub(super) async fn load(
         session: &Session,
         Whose { ledger_id, importing }: Whose,
+        known: &Known,
         wanted: &Wanted,
         now: Time,
         limit_ms: u128,
     ) -> Result<Self, Failure> {
         let now_micros = now.micros();
-        let accounts: Vec<&str> = wanted.accounts.iter().map(AccountId::as_str).collect();
-        let requests: Vec<&str> = wanted.requests.iter().map(String::as_str).collect();
+        let recalled = known.recall(wanted);
+        let mut accounts = wanted.accounts.clone();
+        for (_, account) in &recalled.accounts {
+            accounts.remove(&account.id);
+        }
+        let accounts: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
+        let requests: Vec<&str> = wanted.requests.iter().map(RequestId::as_str).collect();
         let holds: Vec<i64> = wanted.holds.iter().copied().collect();
         let originals: Vec<i64> = wanted.originals.iter().copied().collect();
 
-        let mut asked: Vec<(&'static Sql, Vec<&(dyn tokio_postgres::types::ToSql + Sync)>)> =
-            vec![(&HEAD, vec![]), (&OVERDUE, vec![&now_micros]), (&ACCOUNTS, vec![&accounts])];
-        let has_requests = !requests.is_empty();
+        // Who is alone can look for repeats before it has the lock, while its group before is still at work.
+        let repeats: Asked<'_> = (&REPEATS, vec![&requests]);
+        let mut asked: Vec<Asked<'_>> = if recalled.is_alone {
+            vec![repeats, (&HEAD, vec![])]
+        } else {
+            vec![(&HEAD, vec![]), repeats]
+        };
+        asked.extend([(&OVERDUE, vec![&now_micros as _]), (&ACCOUNTS, vec![&accounts as _])]);
         let has_references = !holds.is_empty() || !originals.is_empty();
-        if has_requests {
-            asked.push((&REPEATS, vec![&requests]));
-        }
         if has_references {
             asked.push((&REFERRED, vec![&holds, &originals]));
             asked.push((&HOLDS, vec![&holds]));
@@ -224,45 +238,20 @@ impl Sheet {
         let mut answers = try_join_all(sent).await?.into_iter().skip(1);
         let mut next = || answers.next().unwrap_or_default();
 
+        let mut repeats = if recalled.is_alone { next() } else { Vec::new() };
         let head = next();
+        if !recalled.is_alone {
+            repeats = next();
+        }
         let head =
             head.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
         rows::check_ledger(head, ledger_id, importing)?;
-        let hash = ChainHash::read(column(head, "hash")?)
-            .ok_or_else(|| Trouble::Broken("the head row's hash is none".to_owned()))?;
-        let last_time = rows::time(head, "time_us")?;
-        let overdue = next();
-        let overdue = overdue.first().map(|row| column(row, "overdue")).transpose()?;
-        let is_overdue = overdue.unwrap_or(false);
-        let seen_time = if is_overdue { last_time.next().max(now) } else { last_time };
-        let mut desk = Desk::new(ledger_id);
-        desk.last_sequence = rows::sequence(column(head, "sequence")?);
-        desk.last_time = last_time;
-        let mut sheet = Self {
-            desk,
-            loaded_time: last_time,
-            seen_time,
-            mark: Uuid::new_v4().as_u64_pair().1.cast_signed(),
-            papers: Papers {
-                hash,
-                numbers: Numbers::default(),
-                reversed: HashMap::new(),
-                repeats: HashMap::new(),
-                originals: HashMap::new(),
-                new: Vec::new(),
-                new_ids: HashMap::new(),
-            },
-        };
-        let mut account_rows = next();
-        for row in if has_requests { next() } else { Vec::new() } {
-            let record = rows::record(&row)?;
-            if let Some(id) = &record.request.id {
-                sheet.papers.repeats.insert(id.clone(), record);
-            }
-        }
+        let is_overdue = next().first().map(|row| column(row, "overdue")).transpose()?;
+        let mut sheet = Self::at(head, ledger_id, now, is_overdue.unwrap_or(false))?;
+        let mut accounts = next();
         let mut hold_rows = Vec::new();
         if has_references {
-            account_rows.extend(next());
+            accounts.extend(next());
             hold_rows = next();
             for row in next() {
                 let record = rows::record(&row)?;
@@ -275,12 +264,61 @@ impl Sheet {
                 sheet.papers.reversed.insert(original, total);
             }
         }
-        let mut reserved = sheet.put_accounts(&account_rows)?;
+        // What may have changed before the lock was got is asked for again.
+        let again: Vec<&str> = if recalled.holds_at(&sheet.papers.hash) {
+            sheet.put_known(recalled.accounts);
+            recalled.repeats.iter().map(RequestId::as_str).collect()
+        } else if recalled.is_alone {
+            let ids = recalled.accounts.iter().map(|(_, account)| account.id.as_str());
+            let ids: Vec<&str> = ids.collect();
+            accounts.extend(session.one(&ACCOUNTS, &[&ids]).await?);
+            requests
+        } else {
+            Vec::new()
+        };
+        if !again.is_empty() {
+            repeats.extend(session.one(&REPEATS, &[&again]).await?);
+        }
+        known.see(&sheet.papers.hash);
+        for row in repeats {
+            let record = rows::record(&row)?;
+            if let Some(id) = &record.request.id {
+                sheet.papers.repeats.insert(id.clone(), record);
+            }
+        }
+        let mut reserved = sheet.put_accounts(&accounts)?;
         sheet.put_holds(&hold_rows, &mut reserved)?;
         if reserved.values().any(|one| one.left > 0) {
-            sheet.put_reserved(session, reserved, &holds, last_time.max(now)).await?;
+            let present = sheet.loaded_time.max(now);
+            sheet.put_reserved(session, reserved, &holds, present).await?;
         }
         Ok(sheet)
+    }
+
+    /// Where the head row stands, with nothing loaded.
+    fn at(head: &Row, ledger_id: LedgerId, now: Time, is_overdue: bool) -> Result<Self, Failure> {
+        let hash = ChainHash::read(column(head, "hash")?)
+            .ok_or_else(|| Trouble::Broken("the head row's hash is none".to_owned()))?;
+        let last_time = rows::time(head, "time_us")?;
+        let mut desk = Desk::new(ledger_id);
+        desk.last_sequence = rows::sequence(column(head, "sequence")?);
+        desk.last_time = last_time;
+        Ok(Self {
+            desk,
+            loaded_time: last_time,
+            seen_time: if is_overdue { last_time.next().max(now) } else { last_time },
+            mark: Uuid::new_v4().as_u64_pair().1.cast_signed(),
+            reserved: Vec::new(),
+            papers: Papers {
+                hash,
+                numbers: Numbers::default(),
+                reversed: HashMap::new(),
+                repeats: HashMap::new(),
+                originals: HashMap::new(),
+                new: Vec::new(),
+                new_ids: HashMap::new(),
+            },
+        })
     }
 
     /// Puts in what is held by holds that were not asked for themselves.
@@ -306,6 +344,14 @@ impl Sheet {
         Ok(())
     }
 
+    /// Puts in accounts that need not be loaded.
+    fn put_known(&mut self, accounts: Vec<Numbered>) {
+        for (number, account) in accounts {
+            self.papers.numbers.insert(account.id.clone(), number);
+            self.desk.books.put_account(account);
+        }
+    }
+
     /// Puts in accounts; tells what is held on those on which something is.
     fn put_accounts(&mut self, rows: &[Row]) -> Result<BTreeMap<i64, Held>, Failure> {
         let mut reserved = BTreeMap::new();
@@ -318,6 +364,7 @@ impl Sheet {
             }
             let left = wide(row, "held")?;
             if left > 0 {
+                self.reserved.push(account.id.clone());
                 reserved.insert(number, Held { account: account.id.clone(), left });
             }
             self.desk.books.put_account(account);

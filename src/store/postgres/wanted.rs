@@ -1,6 +1,6 @@
 //! What deciding some requests needs to know of the books.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::ledger::{AccountId, Command, HoldId, LedgerId, Request, RequestId, Sequence};
 
@@ -8,7 +8,7 @@ use crate::ledger::{AccountId, Command, HoldId, LedgerId, Request, RequestId, Se
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
     pub(super) accounts: BTreeSet<AccountId>,
-    pub(super) requests: BTreeSet<String>,
+    pub(super) requests: HashSet<RequestId>,
     pub(super) holds: BTreeSet<i64>,
     pub(super) originals: BTreeSet<i64>,
 }
@@ -17,7 +17,7 @@ impl Wanted {
     /// Adds what a request needs.
     pub(super) fn add(&mut self, request: &Request, ledger: LedgerId) {
         if let Some(id) = &request.id {
-            self.requests.insert(RequestId::as_str(id).to_owned());
+            self.requests.insert(id.clone());
         }
         if let Some(movement) = request.command.movement() {
             self.accounts.extend([movement.from, movement.to]);

@@ -1,0 +1,113 @@
+//! What this process has left behind: what need not be loaded under the lock as long as nobody else has written.
+//!
+//! **Invariants:** what is known is used only under the lock of the head row, and only when that bears the hash at
+//! which it was so; a hash stands for all records before it. An account is known only while nothing is held on it:
+//! then nothing changes it without a record. So nothing hangs on what is known: a process that knows nothing
+//! decides the same.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::sheet::Sheet;
+use super::wanted::Wanted;
+use crate::ledger::{Account, AccountId, Change, RequestId};
+use crate::store::chain::ChainHash;
+
+/// How many accounts are known at most, some hundred bytes each.
+const MOST: usize = 100_000;
+
+/// What this process knows.
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<Left>);
+
+/// How the last group was left.
+#[derive(Debug, Default)]
+struct Left {
+    /// The hash at its end; none before the first.
+    at: Option<ChainHash>,
+    /// Whether the group before was the last to write when this process's next one came.
+    is_alone: bool,
+    accounts: HashMap<AccountId, Numbered>,
+    /// The request ids that it brought.
+    requests: HashSet<RequestId>,
+}
+
+/// An account with its number.
+pub(super) type Numbered = (i64, Account);
+
+/// What is known of what is wanted.
+#[derive(Debug, Default)]
+pub(super) struct Recalled {
+    at: Option<ChainHash>,
+    pub(super) is_alone: bool,
+    pub(super) accounts: Vec<Numbered>,
+    /// Request ids that the group before has brought, which may not be committed yet.
+    pub(super) repeats: Vec<RequestId>,
+}
+
+impl Recalled {
+    /// Whether nobody else has written, as the head row's hash tells.
+    pub(super) fn holds_at(&self, hash: &ChainHash) -> bool {
+        self.is_alone && self.at.as_ref() == Some(hash)
+    }
+}
+
+impl Known {
+    /// What is known of these. Nothing as long as others write too: who is wrong has to ask once more.
+    pub(super) fn recall(&self, wanted: &Wanted) -> Recalled {
+        let Left { at, is_alone, accounts, requests } = &*self.lock();
+        if !is_alone {
+            return Recalled::default();
+        }
+        Recalled {
+            at: *at,
+            is_alone: true,
+            accounts: wanted.accounts.iter().filter_map(|id| accounts.get(id).cloned()).collect(),
+            repeats: wanted.requests.iter().filter(|id| requests.contains(*id)).cloned().collect(),
+        }
+    }
+
+    /// The head row was seen to bear this hash.
+    pub(super) fn see(&self, hash: &ChainHash) {
+        let mut left = self.lock();
+        left.is_alone = left.at.as_ref() == Some(hash);
+        if !left.is_alone {
+            left.accounts.clear();
+        }
+    }
+
+    /// How a sheet leaves the books, should it be committed.
+    pub(super) fn note(&self, sheet: &Sheet) {
+        let Left { at, accounts, requests, .. } = &mut *self.lock();
+        let papers = &sheet.papers;
+        *at = Some(papers.hash);
+        requests.clear();
+        requests.extend(papers.new.iter().filter_map(|new| new.record.request.id.clone()));
+        if accounts.len() > MOST {
+            accounts.clear();
+        }
+        for (id, number) in papers.numbers.iter() {
+            if let Some(standing) = sheet.desk.books.account(id, sheet.desk.last_time) {
+                accounts.insert(id.clone(), (number, standing.account.clone()));
+            }
+        }
+        for id in &sheet.reserved {
+            accounts.remove(id);
+        }
+        for new in &papers.new {
+            if let Ok(
+                Change::HoldPlaced { hold, .. }
+                | Change::HoldCaptured { hold, .. }
+                | Change::HoldReleased { hold },
+            ) = &new.record.outcome
+            {
+                accounts.remove(&hold.account_id);
+            }
+        }
+    }
+
+    /// Nothing that is done under the lock can leave it half done.
+    fn lock(&self) -> MutexGuard<'_, Left> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
