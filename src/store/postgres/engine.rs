@@ -180,6 +180,7 @@ pub(super) struct Sql {
 }
 
 /// A statement that can be sent at once.
+#[derive(Clone)]
 pub(super) enum Ready {
     Prepared(tokio_postgres::Statement),
     Text(&'static Sql),

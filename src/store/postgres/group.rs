@@ -19,7 +19,7 @@ use super::known::Known;
 use super::rows::{self, Failure, column};
 use super::sheet::{self, Sheet, Stopped, Whose};
 use super::wanted::Wanted;
-use super::write::write;
+use super::write::Writer;
 use crate::clock::Clock;
 use crate::ledger::{LedgerId, Request, Sequence, Time};
 use crate::store::{BatchRefused, EachAnswer, Error, Executed, Writing};
@@ -274,15 +274,16 @@ impl<C: Clock> Groups<C> {
         let limit = self.engine.timeout.as_millis();
         let whose = Whose { ledger_id: self.ledger_id, importing: false };
         let mut sheet = Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?;
-        let answers = decide(&mut sheet, &Stopped(now), works)?;
+        let mut writer = Writer::begin(&session).await?;
+        let answers = decide(&mut sheet, &Stopped(now), works, &mut writer)?;
         let end = sheet.papers.new.last().map(|new| (new.record.sequence, sheet.mark));
         let began = Instant::now();
-        let on_its_way = || {
-            self.known.note(&sheet);
+        let on_its_way = |sheet: &Sheet| {
+            self.known.note(sheet);
             *sent = Some(Sent { answers, end });
             *turn = None;
         };
-        write(&session, &sheet, on_its_way).await?;
+        writer.commit(&mut sheet, on_its_way).await?;
         self.writing.sync_micros.observe_micros(began.elapsed());
         let size: usize = works.iter().map(|work| work.requests().len()).sum();
         self.writing.group_sizes.observe(size as u64);
@@ -325,20 +326,29 @@ struct Sent {
     end: Option<(Sequence, i64)>,
 }
 
-fn decide(sheet: &mut Sheet, clock: &Stopped, works: &[Work]) -> Result<Vec<Answer>, Error> {
+fn decide(
+    sheet: &mut Sheet,
+    clock: &Stopped,
+    works: &[Work],
+    writer: &mut Writer<'_>,
+) -> Result<Vec<Answer>, Failure> {
     let Sheet { desk, papers, .. } = sheet;
     let mut answers = Vec::with_capacity(works.len());
     for work in works {
         answers.push(match work {
             Work::Each(requests) => {
-                let each = requests.iter().cloned();
-                let each = each.map(|request| desk.execute(papers, clock, request));
-                Answer::Each(each.collect::<Result<_, _>>()?)
+                let mut each = Vec::with_capacity(requests.len());
+                for request in requests {
+                    each.push(desk.execute(papers, clock, request.clone())?);
+                    writer.offer(papers)?;
+                }
+                Answer::Each(each)
             }
             Work::All(requests) => {
                 Answer::All(desk.execute_all(papers, clock, requests.clone())?)
             }
         });
+        writer.offer(papers)?;
     }
     Ok(answers)
 }

@@ -16,17 +16,17 @@ impl Numbers {
         self.0.insert(id, number).is_none()
     }
 
-    /// Numbers an account that a record opens, and the outside world with the first account of its
-    /// currency: those that are new.
-    pub(super) fn open(&mut self, account: &Account, sequence: i64) -> Vec<AccountId> {
-        let mut opened = vec![account.id.clone()];
+    /// Numbers an account that a record opens, and the outside world with the first account of its currency.
+    pub(super) fn open(&mut self, account: &Account, sequence: i64) {
         self.insert(account.id.clone(), sequence);
+        self.0.entry(AccountId::external(&account.currency)).or_insert(-sequence);
+    }
+
+    /// What was opened with an account, by the record with this number.
+    pub(super) fn opened_by(&self, account: &Account, sequence: i64) -> Vec<AccountId> {
         let external = AccountId::external(&account.currency);
-        if !self.0.contains_key(&external) {
-            self.insert(external.clone(), -sequence);
-            opened.push(external);
-        }
-        opened
+        let is_first = self.get(&external) == Some(-sequence);
+        [account.id.clone()].into_iter().chain(is_first.then_some(external)).collect()
     }
 
     /// Each account that is known here, with its number.

@@ -12,7 +12,9 @@ use super::numbers::Numbers;
 use super::rows::{self, Failure, column, wide};
 use super::wanted::Wanted;
 use crate::clock::Clock;
-use crate::ledger::{AccountId, Amount, Books, LedgerId, Record, RequestId, Sequence, Time};
+use crate::ledger::{
+    AccountId, Amount, Books, Change, LedgerId, Record, RequestId, Sequence, Time,
+};
 use crate::store::chain::ChainHash;
 use crate::store::execute::{Desk, Files};
 use crate::store::{Error, codec};
@@ -121,7 +123,7 @@ pub(super) struct Sheet {
 pub(super) struct Papers {
     /// The hash that the next record bears.
     pub(super) hash: ChainHash,
-    /// The numbers of the accounts that there are.
+    /// The numbers of the accounts that there are, those that are new among them.
     pub(super) numbers: Numbers,
     /// How much was moved back of transactions, before this group.
     pub(super) reversed: HashMap<Sequence, i64>,
@@ -131,7 +133,7 @@ pub(super) struct Papers {
     new_ids: HashMap<RequestId, usize>,
 }
 
-/// A record that is new, with its stored form.
+/// A record that is new, with its stored form as long as that isn't written.
 pub(super) struct New {
     pub(super) record: Record,
     pub(super) stored: Vec<u8>,
@@ -143,6 +145,9 @@ impl Papers {
     pub(super) fn file_stored(&mut self, record: Record, stored: Vec<u8>) {
         if let Some(id) = &record.request.id {
             self.new_ids.insert(id.clone(), self.new.len());
+        }
+        if let Ok(Change::AccountOpened { account, .. }) = &record.outcome {
+            self.numbers.open(account, record.sequence.number().cast_signed());
         }
         self.hash = ChainHash::of(&stored);
         self.new.push(New { record, stored, hash: self.hash });

@@ -1,13 +1,18 @@
-//! Writing back what a group has done: a handful of statements with arrays, and the commit, sent together.
+//! Writing back what a group has done: a handful of statements with arrays, none of which waits for another.
+//!
+//! The records go out in parts while later ones are still being decided, so that the engine is at work meanwhile.
+//! What follows from them goes out at the end, with the commit. **Invariant:** nothing counts before the commit, so
+//! a group may be given up as long as that hasn't gone out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio_postgres::types::{ToSql, Type};
 
-use super::engine::{Session, Sql, Trouble};
+use super::engine::{Ready, Session, Sql, Trouble};
 use super::numbers::Numbers;
-use super::sheet::Sheet;
+use super::sheet::{Papers, Sheet};
 use crate::ledger::{Account, AccountId, Change, Currency, Hold};
 use crate::store::codec;
 
@@ -108,46 +113,135 @@ const TOTALS: Sql = Sql {
     ],
 };
 
+const ALL: [&Sql; 9] = [
+    &RECORDS,
+    &NEW_ACCOUNTS,
+    &CHANGED_ACCOUNTS,
+    &BALANCES,
+    &NEW_HOLDS,
+    &CHANGED_HOLDS,
+    &REVERSALS,
+    &TOTALS,
+    &HEAD,
+];
+
 type Parameter = Box<dyn ToSql + Sync + Send>;
 type Statement = (&'static Sql, Vec<Parameter>);
 
-/// Writes what is new on a sheet and commits. `sent` is told just before anything goes out: from then on
-/// only the engine can tell what came of it.
-pub(super) async fn write(
-    session: &Session,
-    sheet: &Sheet,
-    sent: impl FnOnce(),
-) -> Result<(), Trouble> {
-    let statements = statements(sheet)?;
-    let mut ready = Vec::with_capacity(statements.len());
-    for (sql, _) in &statements {
-        ready.push(session.ready(sql).await?);
-    }
-    let parameters: Vec<Vec<&(dyn ToSql + Sync)>> = statements
-        .iter()
-        .map(|(_, parameters)| {
-            parameters.iter().map(|one| -> &(dyn ToSql + Sync) { one.as_ref() }).collect()
-        })
-        .collect();
-    let mut all: Vec<BoxFuture<'_, Result<(), Trouble>>> = Vec::new();
-    for (ready, parameters) in ready.iter().zip(&parameters) {
-        all.push(Box::pin(async { session.query(ready, parameters).await.map(|_| ()) }));
-    }
-    // After a statement that failed this is a rollback, and the failure is told before it.
-    all.push(Box::pin(session.batch("COMMIT")));
-    sent();
-    try_join_all(all).await.map(|_| ())
+/// How many records go out together.
+const PART: usize = 250;
+
+/// A group on its way to the tables.
+pub(super) struct Writer<'a> {
+    session: &'a Session,
+    insert: Ready,
+    /// How many of the records have gone out.
+    gone: usize,
+    /// What the engine says to each statement, in their order.
+    answers: FuturesUnordered<BoxFuture<'a, Result<(), Trouble>>>,
 }
 
+impl<'a> Writer<'a> {
+    /// Makes ready to write over a connection.
+    pub(super) async fn begin(session: &'a Session) -> Result<Self, Trouble> {
+        // Nothing has gone out yet: after a statement that failed the engine would only tell that one has.
+        for sql in ALL {
+            session.ready(sql).await?;
+        }
+        let insert = session.ready(&RECORDS).await?;
+        Ok(Self { session, insert, gone: 0, answers: FuturesUnordered::new() })
+    }
+
+    /// Sends records once there are more than one part of them; the last one waits for the end.
+    pub(super) fn offer(&mut self, papers: &mut Papers) -> Result<(), Trouble> {
+        while papers.new.len() - self.gone > PART {
+            self.send_records(papers, self.gone + PART, None)?;
+        }
+        Ok(())
+    }
+
+    /// Writes whatever else is new on a sheet, and commits. `sent` is told just before the commit goes out: from
+    /// then on only the engine can tell what came of it.
+    pub(super) async fn commit(
+        mut self,
+        sheet: &mut Sheet,
+        sent: impl FnOnce(&Sheet),
+    ) -> Result<(), Trouble> {
+        self.offer(&mut sheet.papers)?;
+        let end = sheet.papers.new.len();
+        if self.gone < end {
+            self.send_records(&mut sheet.papers, end, Some(sheet.mark))?;
+        }
+        let mut all = Vec::new();
+        for (sql, parameters) in statements(sheet)? {
+            all.push((self.session.ready(sql).await?, parameters));
+        }
+        sent(sheet);
+        for (ready, parameters) in all {
+            self.send(ready, parameters)?;
+        }
+        // After a statement that failed this is a rollback, and the failure is told before it.
+        self.answers.push(Box::pin(self.session.batch("COMMIT")));
+        while let Some(answer) = self.answers.next().await {
+            answer?;
+        }
+        Ok(())
+    }
+
+    /// Sends records up to the one with an index; the last of them bears the mark.
+    fn send_records(
+        &mut self,
+        papers: &mut Papers,
+        end: usize,
+        mark: Option<i64>,
+    ) -> Result<(), Trouble> {
+        let Papers { new, numbers, .. } = papers;
+        let mut rows = RecordRows::default();
+        for new in &mut new[self.gone..end] {
+            let record = &new.record;
+            let movement = record.posting().map(|posting| &posting.movement);
+            let number = |id| numbers.of(id);
+            rows.sequence.push(record.sequence.number().cast_signed());
+            rows.time.push(record.time.micros());
+            rows.request_id.push(record.request.id.as_ref().map(|id| id.as_str().to_owned()));
+            rows.kind.push(movement.map(|movement| small(codec::number_of_type(movement.kind))));
+            rows.debit.push(movement.map(|movement| number(&movement.from)).transpose()?);
+            rows.credit.push(movement.map(|movement| number(&movement.to)).transpose()?);
+            rows.stored.push(std::mem::take(&mut new.stored));
+            rows.checksum.push(new.hash.checksum());
+            rows.mark.push(None);
+        }
+        if let Some(last) = rows.mark.last_mut() {
+            *last = mark;
+        }
+        self.gone = end;
+        self.send(self.insert.clone(), rows.columns())
+    }
+
+    /// Sends a statement. What was answered to earlier ones meanwhile is heard on the way.
+    fn send(&mut self, ready: Ready, parameters: Vec<Parameter>) -> Result<(), Trouble> {
+        let session = self.session;
+        self.answers.push(Box::pin(async move {
+            let parameters: Vec<&(dyn ToSql + Sync)> =
+                parameters.iter().map(|one| -> &(dyn ToSql + Sync) { one.as_ref() }).collect();
+            session.query(&ready, &parameters).await.map(|_| ())
+        }));
+        // A statement goes out when it is first looked at.
+        while let Some(Some(answer)) = self.answers.next().now_or_never() {
+            answer?;
+        }
+        Ok(())
+    }
+}
+
+/// What follows from the records of a sheet.
 fn statements(sheet: &Sheet) -> Result<Vec<Statement>, Trouble> {
     let papers = &sheet.papers;
     let books = &sheet.desk.books;
-    let mut found = Found { numbers: papers.numbers.clone(), ..Found::default() };
+    let mut found = Found::of(&papers.numbers);
     let mut reversed = papers.reversed.clone();
-    let mut records = RecordRows::default();
     let mut reversals = (Vec::new(), Vec::new(), Vec::new());
-    for new in &papers.new {
-        let record = &new.record;
+    for record in papers.new.iter().map(|new| &new.record) {
         let sequence = record.sequence.number().cast_signed();
         if let Ok(change) = &record.outcome {
             found.note(change, sequence);
@@ -159,36 +253,9 @@ fn statements(sheet: &Sheet) -> Result<Vec<Statement>, Trouble> {
                 reversals.2.push(*total);
             }
         }
-        let movement = record.posting().map(|posting| &posting.movement);
-        records.sequence.push(sequence);
-        records.time.push(record.time.micros());
-        records.request_id.push(record.request.id.as_ref().map(|id| id.as_str().to_owned()));
-        records.kind.push(movement.map(|movement| small(codec::number_of_type(movement.kind))));
-        records.debit.push(movement.map(|movement| found.numbers.of(&movement.from)).transpose()?);
-        records.credit.push(movement.map(|movement| found.numbers.of(&movement.to)).transpose()?);
-        records.stored.push(new.stored.clone());
-        records.checksum.push(new.hash.checksum());
     }
 
     let mut statements: Vec<Statement> = Vec::new();
-    if !papers.new.is_empty() {
-        let mut marks = vec![None; papers.new.len() - 1];
-        marks.push(Some(sheet.mark));
-        statements.push((
-            &RECORDS,
-            vec![
-                Box::new(records.sequence),
-                Box::new(records.time),
-                Box::new(records.request_id),
-                Box::new(records.kind),
-                Box::new(records.debit),
-                Box::new(records.credit),
-                Box::new(records.stored),
-                Box::new(records.checksum),
-                Box::new(marks),
-            ],
-        ));
-    }
     let end = sheet.desk.last_time;
     let account = |id: &AccountId| {
         let standing = books.account(id, end);
@@ -227,12 +294,28 @@ struct RecordRows {
     credit: Vec<Option<i64>>,
     stored: Vec<Vec<u8>>,
     checksum: Vec<i64>,
+    mark: Vec<Option<i64>>,
+}
+
+impl RecordRows {
+    fn columns(self) -> Vec<Parameter> {
+        vec![
+            Box::new(self.sequence),
+            Box::new(self.time),
+            Box::new(self.request_id),
+            Box::new(self.kind),
+            Box::new(self.debit),
+            Box::new(self.credit),
+            Box::new(self.stored),
+            Box::new(self.checksum),
+            Box::new(self.mark),
+        ]
+    }
 }
 
 /// What the new records are about.
-#[derive(Default)]
 struct Found<'a> {
-    numbers: Numbers,
+    numbers: &'a Numbers,
     opened: BTreeSet<AccountId>,
     /// The accounts that were changed, and how far below zero they may be for it.
     changed: BTreeMap<AccountId, i64>,
@@ -242,10 +325,20 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
+    fn of(numbers: &'a Numbers) -> Self {
+        Self {
+            numbers,
+            opened: BTreeSet::new(),
+            changed: BTreeMap::new(),
+            moved: BTreeMap::new(),
+            holds: BTreeMap::new(),
+        }
+    }
+
     fn note(&mut self, change: &'a Change, sequence: i64) {
         match change {
             Change::AccountOpened { account, .. } => {
-                self.opened.extend(self.numbers.open(account, sequence));
+                self.opened.extend(self.numbers.opened_by(account, sequence));
             }
             Change::AccountChanged { account } => {
                 self.changed.insert(account.id.clone(), account.balance.available().min(0));
