@@ -25,7 +25,7 @@ use crate::ledger::{LedgerId, Request, Sequence, Time};
 use crate::store::{BatchRefused, EachAnswer, Error, Executed, Writing};
 
 /// How many requests one transaction takes, at the most, unless a single batch has more.
-const GROUP: usize = 1000;
+const GROUP: usize = 4000;
 /// How many callers may wait for a group, at the most.
 const QUEUE: usize = 16_384;
 /// How many groups one process has under way: while one waits for its commit, the next is at the lock.
