@@ -584,6 +584,41 @@ async fn an_engine_that_is_away_is_told_and_waited_for() {
     }
 }
 
+/// Tables that an earlier bank has made are brought up to date, and are then what new ones are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_the_first_version_are_brought_up_to_date() {
+    let (cluster, clock) = (Cluster::start(), ManualClock::new());
+    let made = cluster.new_books().await;
+    let new = made.rsplit('/').next().expect("it names one");
+    let old = cluster.new_database();
+    let hash = cluster.sql(new, "SELECT encode(hash, 'hex') FROM bank_head");
+    cluster.sql(&old, include_str!("../../migrations/0001_books.sql"));
+    cluster.sql(
+        &old,
+        &format!(
+            "CREATE TABLE bank_schema \
+                 (one SMALLINT PRIMARY KEY CHECK (one = 1), version INTEGER NOT NULL); \
+             INSERT INTO bank_schema VALUES (1, 1); \
+             INSERT INTO bank_head VALUES (1, {}, 0, 0, '\\x{hash}')",
+            LEDGER.number().cast_signed(),
+        ),
+    );
+    let url = cluster.url(&old);
+    let opened = PostgresStore::open(&settings(&url), clock.clone()).await;
+    assert!(matches!(opened, Err(SchemaError::TooOld { found: 1, .. })), "{opened:?}");
+    let (found, now) = migrate(&settings(&url), LEDGER).await.expect("it can be done");
+    assert_eq!((found, now.to_string()), (1, cluster.sql(new, "SELECT version FROM bank_schema")));
+    let indexes = |database: &str| {
+        let all = "SELECT string_agg(indexdef, ';' ORDER BY indexname) FROM pg_indexes \
+                   WHERE tablename LIKE 'bank_%'";
+        cluster.sql(database, all)
+    };
+    assert_eq!(indexes(&old), indexes(new));
+    let store = postgres_store(&url, &clock).await;
+    apply(&store, open("alice", 1000)).await;
+    assert_eq!(posted(&store, "alice").await, 1000);
+}
+
 /// What an operator has got wrong is said at the start, with what to do; a password never is.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_is_said_at_the_start() {
@@ -613,8 +648,8 @@ async fn what_is_wrong_is_said_at_the_start() {
         Err(SchemaError::TooNew { found: 99, .. })
     ));
     cluster.sql(&database, "UPDATE bank_schema SET version = 0");
-    assert!(refused(&url).contains("the tables have version 0, and this bank needs version 1"));
-    cluster.sql(&database, "UPDATE bank_schema SET version = 1");
+    assert!(refused(&url).contains("the tables have version 0, and this bank needs version 2"));
+    cluster.sql(&database, "UPDATE bank_schema SET version = 2");
 
     cluster.sql(&database, "CREATE ROLE reader LOGIN; GRANT SELECT ON bank_schema TO reader");
     let reader = url.replace("postgres@", "reader@");

@@ -105,8 +105,12 @@ const PLACE: Sql = Sql {
            FROM bank_head AS h LEFT JOIN bank_accounts AS a ON a.account_id = $1 WHERE h.one = 1",
     types: &[Type::TEXT],
 };
+/// The first record since a time: it belongs to the first group that ends since then.
 const FIRST_SINCE: Sql = Sql {
-    text: "SELECT sequence FROM bank_records WHERE time_us >= $1 ORDER BY time_us LIMIT 1",
+    text: "SELECT sequence FROM bank_records WHERE time_us >= $1 AND sequence > COALESCE( \
+               (SELECT sequence FROM bank_records WHERE mark IS NOT NULL AND time_us < $1 \
+                ORDER BY time_us DESC LIMIT 1), 0) \
+           ORDER BY sequence LIMIT 1",
     types: &[Type::INT8],
 };
 const BY_SEQUENCE: Sql = Sql {

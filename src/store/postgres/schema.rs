@@ -6,7 +6,10 @@ use crate::store::chain::ChainHash;
 
 /// The steps from nothing to the present form, in order. The version of a schema is how many of them it
 /// has gone through; a step is never changed once it was released.
-const STEPS: [&str; 1] = [include_str!("../../../migrations/0001_books.sql")];
+const STEPS: [&str; 2] = [
+    include_str!("../../../migrations/0001_books.sql"),
+    include_str!("../../../migrations/0002_room_and_moments.sql"),
+];
 
 const VERSION: Sql = Sql { text: "SELECT version FROM bank_schema WHERE one = 1", types: &[] };
 
