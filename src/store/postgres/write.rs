@@ -37,11 +37,15 @@ const RECORDS: Sql = Sql {
     ],
 };
 const BALANCES: Sql = Sql {
-    text: "UPDATE bank_accounts AS a SET posted = new.posted, version = new.version, \
-               held = a.held + new.held \
-           FROM unnest($1, $2, $3, $4) AS new (number, posted, version, held) \
-           WHERE a.number = new.number",
-    types: &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
+    text: "UPDATE bank_accounts AS a SET posted = new.posted, version = new.version \
+           FROM unnest($1, $2, $3) AS new (number, posted, version) WHERE a.number = new.number",
+    types: &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
+};
+/// Apart from the balances, since few of those that move have holds, and the sum is wider than what they are.
+const HELD: Sql = Sql {
+    text: "UPDATE bank_accounts AS a SET held = a.held + new.held \
+           FROM unnest($1, $2) AS new (number, held) WHERE a.number = new.number",
+    types: &[Type::INT8_ARRAY, Type::INT8_ARRAY],
 };
 const NEW_ACCOUNTS: Sql = Sql {
     text: "INSERT INTO bank_accounts \
@@ -113,11 +117,12 @@ const TOTALS: Sql = Sql {
     ],
 };
 
-const ALL: [&Sql; 9] = [
+const ALL: [&Sql; 10] = [
     &RECORDS,
     &NEW_ACCOUNTS,
     &CHANGED_ACCOUNTS,
     &BALANCES,
+    &HELD,
     &NEW_HOLDS,
     &CHANGED_HOLDS,
     &REVERSALS,
@@ -266,6 +271,7 @@ fn statements(sheet: &Sheet) -> Result<Vec<Statement>, Trouble> {
     statements.extend(new_accounts(&found, account)?);
     statements.extend(changed_accounts(&found, account)?);
     statements.extend(balances(&found, account)?);
+    statements.extend(held(&found)?);
     statements.extend(new_holds(&found)?);
     statements.extend(changed_holds(&found));
     if !reversals.0.is_empty() {
@@ -452,17 +458,30 @@ fn balances<'a>(
     if moved.is_empty() {
         return Ok(None);
     }
-    let (mut numbers, mut posted, mut versions, mut held) = (vec![], vec![], vec![], vec![]);
-    for (id, difference) in moved {
+    let (mut numbers, mut posted, mut versions) = (vec![], vec![], vec![]);
+    for (id, _) in moved {
         let balance = account(id)?.balance;
         numbers.push(found.numbers.of(id)?);
         posted.push(balance.posted);
         versions.push(balance.version.cast_signed());
-        held.push(*difference);
     }
-    let columns: Vec<Parameter> =
-        vec![Box::new(numbers), Box::new(posted), Box::new(versions), Box::new(held)];
+    let columns: Vec<Parameter> = vec![Box::new(numbers), Box::new(posted), Box::new(versions)];
     Ok(Some((&BALANCES, columns)))
+}
+
+fn held(found: &Found<'_>) -> Result<Option<Statement>, Trouble> {
+    let (mut numbers, mut differences) = (vec![], vec![]);
+    for (id, difference) in &found.moved {
+        if *difference != 0 && !found.opened.contains(id) {
+            numbers.push(found.numbers.of(id)?);
+            differences.push(*difference);
+        }
+    }
+    if numbers.is_empty() {
+        return Ok(None);
+    }
+    let columns: Vec<Parameter> = vec![Box::new(numbers), Box::new(differences)];
+    Ok(Some((&HELD, columns)))
 }
 
 fn new_holds(found: &Found<'_>) -> Result<Option<Statement>, Trouble> {
