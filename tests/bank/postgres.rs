@@ -197,8 +197,10 @@ async fn two_processes_conserve_the_total_at_every_look() {
     check_tables(&cluster, &url);
 }
 
-/// Whether the tables say what the records say, as far as SQL can tell.
+/// Whether the tables say what the records say.
 pub(crate) fn check_tables(cluster: &Cluster, url: &str) {
+    let verified = run(&mut bank(&["verify", "--database-url", url]));
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
     let database = url.rsplit('/').next().expect("it names one");
     let wrong = cluster.sql(
         database,
@@ -446,6 +448,62 @@ async fn transactions_that_the_engine_gives_up_are_run_again() {
     assert_eq!(attempts, 30, "each was run three times");
     assert_eq!(posted(&store, "bob").await, 10);
     check_tables(&cluster, &url);
+}
+
+/// Records go out in parts. When the engine gives up one of them, however late, all are written again, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_went_out_in_parts_is_given_up_as_a_whole() {
+    let (cluster, clock) = (Cluster::start(), ManualClock::new());
+    let url = cluster.new_books().await;
+    let database = url.rsplit('/').next().expect("it names one");
+    let store = postgres_store(&url, &clock).await;
+    apply(&store, open("alice", 10_000)).await;
+    apply(&store, open("bob", 0)).await;
+    // Of five statements one is given up: the first part, and then a later one each time.
+    cluster.sql(
+        database,
+        "CREATE SEQUENCE parts; \
+         CREATE FUNCTION give_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF nextval('parts') % 5 = 1 THEN \
+         RAISE EXCEPTION 'given up' USING ERRCODE = '40001'; END IF; RETURN NULL; END $$; \
+         CREATE TRIGGER give_up AFTER INSERT ON bank_records EXECUTE FUNCTION give_up()",
+    );
+    let mut paid = 0;
+    for size in [1000, 250, 251, 500, 501] {
+        let payments =
+            (0..size).map(|number| named(&format!("{size}-{number}"), pay("alice", "bob", 1)));
+        let answers = store.execute_each(payments.collect()).await.expect("it answers");
+        assert_eq!(answers.len(), size);
+        for answer in answers {
+            assert!(!answer.expect("there is enough").replayed);
+        }
+        paid += i64::try_from(size).expect("a few");
+        assert_eq!(posted(&store, "bob").await, paid);
+    }
+    // Parts of 250, with one that was given up in all groups but that of 251.
+    assert_eq!(cluster.sql(database, "SELECT last_value FROM parts"), "19");
+    check_tables(&cluster, &url);
+}
+
+/// A balance that isn't what a process takes it for is not overwritten: it is read anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_balance_that_was_changed_by_hand_is_read_anew() {
+    let (cluster, clock) = (Cluster::start(), ManualClock::new());
+    let url = cluster.new_books().await;
+    let database = url.rsplit('/').next().expect("it names one");
+    let store = postgres_store(&url, &clock).await;
+    apply(&store, open("alice", 1000)).await;
+    apply(&store, open("bob", 0)).await;
+    for _ in 0..3 {
+        apply(&store, pay("alice", "bob", 1)).await;
+    }
+    cluster.sql(
+        database,
+        "UPDATE bank_accounts SET posted = posted - 500, version = version + 1 \
+         WHERE account_id = 'alice'",
+    );
+    apply(&store, pay("alice", "bob", 1)).await;
+    assert_eq!((posted(&store, "alice").await, posted(&store, "bob").await), (496, 4));
 }
 
 /// One request that the engine won't take does not spoil those that came with it; a full disk is told as such.

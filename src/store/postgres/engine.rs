@@ -139,6 +139,8 @@ impl From<tokio_postgres::Error> for Trouble {
                 Self::InTheWay(text)
             }
             _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Self::Lost(text),
+            // So a statement says that a row is not what it was taken for.
+            _ if *code == SqlState::DIVISION_BY_ZERO => Self::InTheWay(text),
             // Who may not come in, and a database that isn't there.
             class if class.starts_with("28") || class.starts_with("3D") => Self::Broken(text),
             class if class.starts_with("40") => Self::InTheWay(text),

@@ -224,6 +224,7 @@ impl<C: Clock> Groups<C> {
                 Err(failure) => failure,
             };
             *turn = None;
+            self.known.forget();
             if let Some(sent) = sent
                 && let Some(end) = sent.end
             {
@@ -275,7 +276,7 @@ impl<C: Clock> Groups<C> {
         let whose = Whose { ledger_id: self.ledger_id, importing: false };
         let mut sheet = Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?;
         let mut writer = Writer::begin(&session).await?;
-        let answers = decide(&mut sheet, &Stopped(now), works, &mut writer)?;
+        let answers = decide(&mut sheet, &Stopped(now), works, &mut writer).await?;
         let end = sheet.papers.new.last().map(|new| (new.record.sequence, sheet.mark));
         let began = Instant::now();
         let on_its_way = |sheet: &Sheet| {
@@ -326,7 +327,7 @@ struct Sent {
     end: Option<(Sequence, i64)>,
 }
 
-fn decide(
+async fn decide(
     sheet: &mut Sheet,
     clock: &Stopped,
     works: &[Work],
@@ -340,7 +341,7 @@ fn decide(
                 let mut each = Vec::with_capacity(requests.len());
                 for request in requests {
                     each.push(desk.execute(papers, clock, request.clone())?);
-                    writer.offer(papers)?;
+                    writer.offer(papers).await?;
                 }
                 Answer::Each(each)
             }
@@ -348,7 +349,7 @@ fn decide(
                 Answer::All(desk.execute_all(papers, clock, requests.clone())?)
             }
         });
-        writer.offer(papers)?;
+        writer.offer(papers).await?;
     }
     Ok(answers)
 }

@@ -13,8 +13,11 @@ use super::wanted::Wanted;
 use crate::ledger::{Account, AccountId, Change, RequestId};
 use crate::store::chain::ChainHash;
 
-/// How many accounts are known at most, some hundred bytes each.
+/// How many accounts are known at most, but for a group more.
 const MOST: usize = 100_000;
+
+/// How many bytes of labels an account may have and still be known: others would make it large.
+const MOST_LABELS: usize = 512;
 
 /// What this process knows.
 #[derive(Debug, Default)]
@@ -27,6 +30,7 @@ struct Left {
     at: Option<ChainHash>,
     /// Whether the group before was the last to write when this process's next one came.
     is_alone: bool,
+    /// As they stood at that hash.
     accounts: HashMap<AccountId, Numbered>,
     /// The request ids that it brought.
     requests: HashSet<RequestId>,
@@ -80,15 +84,22 @@ impl Known {
     pub(super) fn note(&self, sheet: &Sheet) {
         let Left { at, accounts, requests, .. } = &mut *self.lock();
         let papers = &sheet.papers;
+        // Another group may have been here since this one had the lock: one that has lost it and doesn't know yet.
+        if *at != Some(sheet.loaded_hash) || accounts.len() > MOST {
+            accounts.clear();
+        }
         *at = Some(papers.hash);
         requests.clear();
         requests.extend(papers.new.iter().filter_map(|new| new.record.request.id.clone()));
-        if accounts.len() > MOST {
-            accounts.clear();
-        }
         for (id, number) in papers.numbers.iter() {
             if let Some(standing) = sheet.desk.books.account(id, sheet.desk.last_time) {
-                accounts.insert(id.clone(), (number, standing.account.clone()));
+                let account = standing.account;
+                let labels = account.labels.iter().map(|(key, value)| key.len() + value.len());
+                if labels.sum::<usize>() <= MOST_LABELS {
+                    accounts.insert(id.clone(), (number, account.clone()));
+                } else {
+                    accounts.remove(id);
+                }
             }
         }
         for id in &sheet.reserved {
@@ -104,6 +115,11 @@ impl Known {
                 accounts.remove(&hold.account_id);
             }
         }
+    }
+
+    /// A group has failed: nothing is known any more.
+    pub(super) fn forget(&self) {
+        *self.lock() = Left::default();
     }
 
     /// Nothing that is done under the lock can leave it half done.

@@ -109,6 +109,8 @@ pub(super) struct Whose {
 pub(super) struct Sheet {
     pub(super) desk: Desk,
     pub(super) papers: Papers,
+    /// The head row's hash.
+    pub(super) loaded_hash: ChainHash,
     /// The head row's time.
     pub(super) loaded_time: Time,
     /// The time before which nobody may decide any more, whether or not anything is recorded.
@@ -310,6 +312,7 @@ impl Sheet {
         desk.last_time = last_time;
         Ok(Self {
             desk,
+            loaded_hash: hash,
             loaded_time: last_time,
             seen_time: if is_overdue { last_time.next().max(now) } else { last_time },
             mark: Uuid::new_v4().as_u64_pair().1.cast_signed(),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::task::yield_now;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::engine::{Ready, Session, Sql, Trouble};
@@ -36,10 +37,15 @@ const RECORDS: Sql = Sql {
         Type::INT8_ARRAY,
     ],
 };
+/// Divides by zero, and so ends the transaction, when one of the accounts isn't as it was taken to be: whatever the
+/// reason, a balance that was worked out from another one is never written.
 const BALANCES: Sql = Sql {
-    text: "UPDATE bank_accounts AS a SET posted = new.posted, version = new.version \
-           FROM unnest($1, $2, $3) AS new (number, posted, version) WHERE a.number = new.number",
-    types: &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
+    text: "WITH moved AS ( \
+               UPDATE bank_accounts AS a SET posted = new.posted, version = new.version \
+               FROM unnest($1, $2, $3, $4) AS new (number, posted, version, version_before) \
+               WHERE a.number = new.number AND a.version = new.version_before RETURNING 1) \
+           SELECT 1 / (CASE WHEN count(*) = cardinality($1) THEN 1 ELSE 0 END) FROM moved",
+    types: &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
 };
 /// Apart from the balances, since few of those that move have holds, and the sum is wider than what they are.
 const HELD: Sql = Sql {
@@ -158,9 +164,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Sends records once there are more than one part of them; the last one waits for the end.
-    pub(super) fn offer(&mut self, papers: &mut Papers) -> Result<(), Trouble> {
+    pub(super) async fn offer(&mut self, papers: &mut Papers) -> Result<(), Trouble> {
         while papers.new.len() - self.gone > PART {
             self.send_records(papers, self.gone + PART, None)?;
+            // What writes to the connection may be waiting for this very thread.
+            yield_now().await;
         }
         Ok(())
     }
@@ -172,7 +180,7 @@ impl<'a> Writer<'a> {
         sheet: &mut Sheet,
         sent: impl FnOnce(&Sheet),
     ) -> Result<(), Trouble> {
-        self.offer(&mut sheet.papers)?;
+        self.offer(&mut sheet.papers).await?;
         let end = sheet.papers.new.len();
         if self.gone < end {
             self.send_records(&mut sheet.papers, end, Some(sheet.mark))?;
@@ -325,9 +333,17 @@ struct Found<'a> {
     opened: BTreeSet<AccountId>,
     /// The accounts that were changed, and how far below zero they may be for it.
     changed: BTreeMap<AccountId, i64>,
-    /// The accounts whose balances have changed, and by how much what is held on them has.
-    moved: BTreeMap<AccountId, i64>,
+    moved: BTreeMap<AccountId, Moved>,
     holds: BTreeMap<i64, (&'a Hold, bool)>,
+}
+
+/// What has happened to the balance of an account.
+#[derive(Default)]
+struct Moved {
+    /// How many entries it has had, each of which is a version.
+    entries: u64,
+    /// By how much what is held has changed.
+    held: i64,
 }
 
 impl<'a> Found<'a> {
@@ -361,7 +377,7 @@ impl<'a> Found<'a> {
         }
         if let Some(posting) = change.posting() {
             for id in [&posting.movement.from, &posting.movement.to] {
-                self.moved.entry(id.clone()).or_default();
+                self.moved.entry(id.clone()).or_default().entries += 1;
             }
         }
     }
@@ -373,9 +389,9 @@ impl<'a> Found<'a> {
     }
 
     fn held(&mut self, hold: &Hold, amount: i64) {
-        let difference = self.moved.entry(hold.account_id.clone()).or_default();
+        let moved = self.moved.entry(hold.account_id.clone()).or_default();
         // What is held before and after a group fits, so its difference does.
-        *difference = difference.wrapping_add(amount);
+        moved.held = moved.held.wrapping_add(amount);
     }
 }
 
@@ -396,7 +412,7 @@ fn new_accounts<'a>(
         currencies.push(account.currency.to_string());
         states.push(small(codec::number_of_account_state(account.state)));
         posted.push(account.balance.posted);
-        held.push(found.moved.get(id).copied().unwrap_or_default());
+        held.push(found.moved.get(id).map_or(0, |moved| moved.held));
         limits.push(account.balance.overdraft_limit.minor_units());
         versions.push(account.balance.version.cast_signed());
         floors.push(found.changed.get(id).copied().unwrap_or_default());
@@ -458,23 +474,25 @@ fn balances<'a>(
     if moved.is_empty() {
         return Ok(None);
     }
-    let (mut numbers, mut posted, mut versions) = (vec![], vec![], vec![]);
-    for (id, _) in moved {
+    let (mut numbers, mut posted, mut versions, mut before) = (vec![], vec![], vec![], vec![]);
+    for (id, moved) in moved {
         let balance = account(id)?.balance;
         numbers.push(found.numbers.of(id)?);
         posted.push(balance.posted);
         versions.push(balance.version.cast_signed());
+        before.push(balance.version.saturating_sub(moved.entries).cast_signed());
     }
-    let columns: Vec<Parameter> = vec![Box::new(numbers), Box::new(posted), Box::new(versions)];
+    let columns: Vec<Parameter> =
+        vec![Box::new(numbers), Box::new(posted), Box::new(versions), Box::new(before)];
     Ok(Some((&BALANCES, columns)))
 }
 
 fn held(found: &Found<'_>) -> Result<Option<Statement>, Trouble> {
     let (mut numbers, mut differences) = (vec![], vec![]);
-    for (id, difference) in &found.moved {
-        if *difference != 0 && !found.opened.contains(id) {
+    for (id, moved) in &found.moved {
+        if moved.held != 0 && !found.opened.contains(id) {
             numbers.push(found.numbers.of(id)?);
-            differences.push(*difference);
+            differences.push(moved.held);
         }
     }
     if numbers.is_empty() {
