@@ -83,7 +83,7 @@ fn main() {
     let (times, rounds, large) = if arguments.quick {
         (times(200, 800), 1, (200_000, 20_000))
     } else if arguments.full {
-        (times(1000, 4000), 5, (10_000_000, 1_000_000))
+        (times(1000, 3000), 3, (10_000_000, 1_000_000))
     } else {
         (times(1000, 3000), 3, (1_000_000, 100_000))
     };
