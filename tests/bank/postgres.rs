@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bank::grpc::proto;
 use bank::grpc::proto::bank_service_client::BankServiceClient;
-use bank::ledger::{Command, Description, HoldState, Refusal};
+use bank::ledger::{Command, Description, HoldState, OverdraftLimit, Refusal};
 use bank::store::{
     EngineSettings, Error, PostgresStore, RecordKey, SchemaError, Store, TransactionQuery, migrate,
 };
@@ -447,6 +447,36 @@ async fn transactions_that_the_engine_gives_up_are_run_again() {
         cluster.sql(database, "SELECT last_value FROM attempts").parse().expect("a number");
     assert_eq!(attempts, 30, "each was run three times");
     assert_eq!(posted(&store, "bob").await, 10);
+    check_tables(&cluster, &url);
+}
+
+/// What is posted and how far it may be drawn can change together, in one batch, either first: the CHECK of the
+/// tables looks at both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limit_and_a_balance_change_in_one_batch() {
+    let (cluster, clock) = (Cluster::start(), ManualClock::new());
+    let url = cluster.new_books().await;
+    let store = postgres_store(&url, &clock).await;
+    apply(&store, open("alice", 100)).await;
+    apply(&store, open("bob", 0)).await;
+    let limit = |minor_units| Command::UpdateAccount {
+        account_id: account("alice"),
+        display_name: None,
+        overdraft_limit: Some(OverdraftLimit::new(minor_units).expect("it is not below 0")),
+        labels: None,
+        etag: None,
+    };
+    for (batch, balance) in [
+        ([limit(500), pay("alice", "bob", 600)], -500),
+        ([put("alice", 400), limit(100)], -100),
+        ([limit(10), put("alice", 50)], -50),
+        ([put("alice", 200), limit(0)], 150),
+    ] {
+        let requests = batch.map(plain).to_vec();
+        let done = store.execute_all(requests).await.expect("the engine takes it");
+        done.expect("it is not refused");
+        assert_eq!(posted(&store, "alice").await, balance);
+    }
     check_tables(&cluster, &url);
 }
 

@@ -14,7 +14,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::engine::{Ready, Session, Sql, Trouble};
 use super::numbers::Numbers;
 use super::sheet::{Papers, Sheet};
-use crate::ledger::{Account, AccountId, Change, Currency, Hold};
+use crate::ledger::{Account, AccountId, Balance, Change, Currency, Hold};
 use crate::store::codec;
 
 const HEAD: Sql = Sql {
@@ -70,12 +70,19 @@ const NEW_ACCOUNTS: Sql = Sql {
         Type::BYTEA_ARRAY,
     ],
 };
+/// As [`BALANCES`], and what else there is of an account: the table's CHECK looks at balance and limit together.
 const CHANGED_ACCOUNTS: Sql = Sql {
-    text: "UPDATE bank_accounts AS a SET state = new.state, overdraft_limit = new.overdraft_limit, \
-               floor = new.floor, details = new.details \
-           FROM unnest($1, $2, $3, $4, $5) AS new (number, state, overdraft_limit, floor, details) \
-           WHERE a.number = new.number",
+    text: "WITH changed AS ( \
+               UPDATE bank_accounts AS a SET posted = new.posted, version = new.version, state = new.state, \
+                   overdraft_limit = new.overdraft_limit, floor = new.floor, details = new.details \
+               FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS new \
+                   (number, posted, version, version_before, state, overdraft_limit, floor, details) \
+               WHERE a.number = new.number AND a.version = new.version_before RETURNING 1) \
+           SELECT 1 / (CASE WHEN count(*) = cardinality($1) THEN 1 ELSE 0 END) FROM changed",
     types: &[
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT2_ARRAY,
         Type::INT8_ARRAY,
@@ -444,47 +451,65 @@ fn changed_accounts<'a>(
     if changed.is_empty() {
         return Ok(None);
     }
-    let (mut numbers, mut states, mut limits) = (vec![], vec![], vec![]);
+    let mut balances = Balances::default();
+    let (mut states, mut limits) = (vec![], vec![]);
     let (mut floors, mut details) = (vec![], vec![]);
     for (id, floor) in changed {
         let account = account(id)?;
-        numbers.push(found.numbers.of(id)?);
+        balances.push(found, account)?;
         states.push(small(codec::number_of_account_state(account.state)));
         limits.push(account.balance.overdraft_limit.minor_units());
         floors.push(*floor);
         details.push(codec::encode_account(account));
     }
-    Ok(Some((
-        &CHANGED_ACCOUNTS,
+    let mut columns = balances.columns();
+    let further: [Parameter; 4] =
+        [Box::new(states), Box::new(limits), Box::new(floors), Box::new(details)];
+    columns.extend(further);
+    Ok(Some((&CHANGED_ACCOUNTS, columns)))
+}
+
+/// Balances as they have become, and which versions they were worked out from.
+#[derive(Default)]
+struct Balances {
+    number: Vec<i64>,
+    posted: Vec<i64>,
+    version: Vec<i64>,
+    version_before: Vec<i64>,
+}
+
+impl Balances {
+    fn push(&mut self, found: &Found<'_>, account: &Account) -> Result<(), Trouble> {
+        let entries = found.moved.get(&account.id).map_or(0, |moved| moved.entries);
+        let Balance { posted, version, .. } = account.balance;
+        self.number.push(found.numbers.of(&account.id)?);
+        self.posted.push(posted);
+        self.version.push(version.cast_signed());
+        self.version_before.push(version.saturating_sub(entries).cast_signed());
+        Ok(())
+    }
+
+    fn columns(self) -> Vec<Parameter> {
         vec![
-            Box::new(numbers),
-            Box::new(states),
-            Box::new(limits),
-            Box::new(floors),
-            Box::new(details),
-        ],
-    )))
+            Box::new(self.number),
+            Box::new(self.posted),
+            Box::new(self.version),
+            Box::new(self.version_before),
+        ]
+    }
 }
 
 fn balances<'a>(
     found: &Found<'_>,
     account: impl Fn(&AccountId) -> Result<&'a Account, Trouble>,
 ) -> Result<Option<Statement>, Trouble> {
-    let moved: Vec<_> = found.moved.iter().filter(|(id, _)| !found.opened.contains(*id)).collect();
-    if moved.is_empty() {
-        return Ok(None);
+    let mut balances = Balances::default();
+    for id in found.moved.keys() {
+        if !found.opened.contains(id) && !found.changed.contains_key(id) {
+            balances.push(found, account(id)?)?;
+        }
     }
-    let (mut numbers, mut posted, mut versions, mut before) = (vec![], vec![], vec![], vec![]);
-    for (id, moved) in moved {
-        let balance = account(id)?.balance;
-        numbers.push(found.numbers.of(id)?);
-        posted.push(balance.posted);
-        versions.push(balance.version.cast_signed());
-        before.push(balance.version.saturating_sub(moved.entries).cast_signed());
-    }
-    let columns: Vec<Parameter> =
-        vec![Box::new(numbers), Box::new(posted), Box::new(versions), Box::new(before)];
-    Ok(Some((&BALANCES, columns)))
+    Ok((!balances.number.is_empty()).then(|| (&BALANCES, balances.columns())))
 }
 
 fn held(found: &Found<'_>) -> Result<Option<Statement>, Trouble> {
