@@ -182,23 +182,25 @@ impl<C: Clock> Groups<C> {
     async fn run(&self, group: Vec<Job>, turn: &mut Turn<'_>) {
         let (works, callers): (Vec<Work>, Vec<_>) =
             group.into_iter().map(|job| (job.work, (job.caller, job.undurable))).unzip();
-        let results: Vec<_> = match self.commit(&works, turn).await {
+        let results = self.settle(&works, turn).await;
+        tell(callers.into_iter().map(|(caller, _)| caller).zip(results));
+    }
+
+    /// What came of each. When something among them can't be done, each half shows whether it is there.
+    async fn settle(&self, works: &[Work], turn: &mut Turn<'_>) -> Vec<Result<Answer, Error>> {
+        match self.commit(works, turn).await {
             Ok(answers) => answers.into_iter().map(Ok).collect(),
-            // Something in it can't be done: alone, each shows whether it is the one.
             Err(Failure::Trouble(Trouble::Broken(_)) | Failure::Store(_)) if works.len() > 1 => {
-                let mut results = Vec::new();
-                for work in &works {
-                    let alone = self.commit(std::slice::from_ref(work), &mut None).await;
-                    results.push(alone.map(|mut answers| answers.remove(0)).map_err(into_error));
-                }
+                let (first, second) = works.split_at(works.len() / 2);
+                let mut results = Box::pin(self.settle(first, &mut None)).await;
+                results.extend(Box::pin(self.settle(second, &mut None)).await);
                 results
             }
             Err(failure) => {
                 let error = into_error(failure);
                 works.iter().map(|_| Err(error.clone())).collect()
             }
-        };
-        tell(callers.into_iter().map(|(caller, _)| caller).zip(results));
+        }
     }
 
     /// Runs a group until it is committed, as often as that may help.
