@@ -8,7 +8,7 @@ use bank::ledger::{Command, OverdraftLimit, Sequence};
 use bank::store::journal::{ChainHash, Head};
 use bank::store::{DatabaseArchive, Store, Wrong};
 
-use crate::support::cluster::{Cluster, postgres_store, settings};
+use crate::support::cluster::{Cluster, database_of, postgres_store, settings};
 use crate::support::commands::{account, open, pay, plain, set_aside};
 use crate::support::history::small_history;
 use crate::support::process::{bank, run};
@@ -18,7 +18,7 @@ use crate::support::{LEDGER, ManualClock};
 /// that is held, and an account that is below zero because its limit was lowered. The database's name.
 pub(crate) async fn rich_books(cluster: &Cluster, clock: &ManualClock) -> String {
     let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one").to_owned();
+    let database = database_of(&url).to_owned();
     let store = postgres_store(&url, clock).await;
     for request in small_history() {
         let _ = store.execute(request).await.expect("it is kept");

@@ -11,7 +11,7 @@ use bank::store::{DatabaseArchive, Error, PostgresStore, Store};
 use rustix::process::Signal;
 
 use crate::postgres::check_tables;
-use crate::support::cluster::{Cluster, postgres_store, settings};
+use crate::support::cluster::{Cluster, database_of, postgres_store, settings};
 use crate::support::commands::{account, named, open, plain, put};
 use crate::support::own_book::client;
 use crate::support::process::{Running, bank};
@@ -20,10 +20,6 @@ use crate::support::{ManualClock, create, deposit};
 type Books = Arc<PostgresStore<ManualClock>>;
 
 const LONG: Duration = Duration::from_secs(600);
-
-fn database_of(url: &str) -> &str {
-    url.rsplit('/').next().expect("it names one")
-}
 
 /// A bank that the engine knows by a name.
 async fn named_store(url: &str, name: &str, timeout: Duration, clock: &ManualClock) -> Books {

@@ -6,7 +6,7 @@ use bank::ledger::{LedgerId, Request};
 use bank::store::journal::SqliteJournal;
 use bank::store::{Error, MemoryStore, PostgresStore, SchemaError, Store, migrate};
 
-use crate::support::cluster::{Cluster, postgres_store, settings};
+use crate::support::cluster::{Cluster, database_of, postgres_store, settings};
 use crate::support::commands::{account, named, open, pay, plain, put, set_aside};
 use crate::support::history::{Everything, everything, small_history};
 use crate::support::process::{bank, run};
@@ -107,7 +107,7 @@ async fn an_import_that_was_broken_off_goes_on() {
     let from = folder.path().join("from.db");
     books_in(&from, &clock).await;
     let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one");
+    let database = database_of(&url);
     // A bank of the same name runs over the tables while they are empty.
     let running = postgres_store(&url, &clock).await;
     let import = |file: &Path| say(&["import", "--records", name(file), "--database-url", &url]);
@@ -168,7 +168,7 @@ async fn damaged_records_do_not_move() {
     say(&database).expect("it goes on");
 
     // On the way back, too.
-    let name_of = url.rsplit('/').next().expect("it names one");
+    let name_of = database_of(&url);
     cluster.sql(name_of, "UPDATE bank_records SET checksum = checksum + 1 WHERE sequence = 77");
     let back = folder.path().join("back.db");
     let failed = say(&["export", "--records", name(&back), "--database-url", &url]);

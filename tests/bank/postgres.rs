@@ -20,7 +20,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::cluster::{Cluster, postgres_store, settings};
+use crate::support::cluster::{Cluster, database_of, postgres_store, settings};
 use crate::support::commands::{account, named, open, pay, plain, put, set_aside};
 use crate::support::own_book::{
     OwnBook, check_acknowledged, check_totals, check_whole_ledger, client, open_accounts,
@@ -40,6 +40,16 @@ async fn apply(store: &Books, command: Command) {
 async fn posted(store: &Books, id: &str) -> i64 {
     let view = store.account(&account(id)).await.expect("it answers").expect("it is there");
     view.account.balance.posted
+}
+
+/// New books, and a process over them: alice has so much, and bob nothing.
+async fn books_of_two(clock: &ManualClock, alice: i64) -> (Cluster, String, Books) {
+    let cluster = Cluster::start();
+    let url = cluster.new_books().await;
+    let store = postgres_store(&url, clock).await;
+    apply(&store, open("alice", alice)).await;
+    apply(&store, open("bob", 0)).await;
+    (cluster, url, store)
 }
 
 /// Two processes, one request id sent to both by many: it takes effect once, and all are told the same.
@@ -201,7 +211,7 @@ async fn two_processes_conserve_the_total_at_every_look() {
 pub(crate) fn check_tables(cluster: &Cluster, url: &str) {
     let verified = run(&mut bank(&["verify", "--database-url", url]));
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
-    let database = url.rsplit('/').next().expect("it names one");
+    let database = database_of(url);
     let wrong = cluster.sql(
         database,
         "SELECT count(*) FROM bank_accounts AS a WHERE version <> \
@@ -259,12 +269,9 @@ async fn clocks_that_differ_do_no_harm() {
 /// Holds that have expired are taken off their accounts' sums by whoever comes by, once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn expired_holds_are_swept_once() {
-    let (cluster, clock) = (Cluster::start(), ManualClock::new());
-    let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one");
-    let store = postgres_store(&url, &clock).await;
-    apply(&store, open("alice", 10_000)).await;
-    apply(&store, open("bob", 0)).await;
+    let clock = ManualClock::new();
+    let (cluster, url, store) = books_of_two(&clock, 10_000).await;
+    let database = database_of(&url);
     let many = (0..700).map(|_| plain(set_aside("alice", "bob", 10))).collect();
     let placed = store.execute_each(many).await.expect("it answers");
     assert!(placed.iter().all(Result::is_ok));
@@ -386,7 +393,7 @@ async fn connections_that_break_anywhere_lose_and_double_nothing() {
     let cuts_sent = (3000..9000).step_by(131).map(Cut::Sent as fn(usize) -> Cut);
     for cut in cuts.chain(cuts_sent) {
         let proxy = BreakingProxy::start(format!("127.0.0.1:{}", cluster.port), cut);
-        let database = url.rsplit('/').next().expect("it names one");
+        let database = database_of(&url);
         let broken = format!("postgres://postgres@{}/{database}", proxy.address);
         let store = PostgresStore::open(&settings(&broken), clock.clone()).await;
         let store = store.expect("connections break later");
@@ -418,12 +425,9 @@ async fn connections_that_break_anywhere_lose_and_double_nothing() {
 /// The engine gives up transactions of its own accord, as distributed ones do often: they are run again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transactions_that_the_engine_gives_up_are_run_again() {
-    let (cluster, clock) = (Cluster::start(), ManualClock::new());
-    let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one");
-    let store = Arc::new(postgres_store(&url, &clock).await);
-    apply(&store, open("alice", 1000)).await;
-    apply(&store, open("bob", 0)).await;
+    let (cluster, url, store) = books_of_two(&ManualClock::new(), 1000).await;
+    let database = database_of(&url);
+    let store = Arc::new(store);
     for code in ["40001", "40P01"] {
         // A sequence is not rolled back, so the count of attempts goes on.
         cluster.sql(
@@ -454,11 +458,7 @@ async fn transactions_that_the_engine_gives_up_are_run_again() {
 /// tables looks at both.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_and_a_balance_change_in_one_batch() {
-    let (cluster, clock) = (Cluster::start(), ManualClock::new());
-    let url = cluster.new_books().await;
-    let store = postgres_store(&url, &clock).await;
-    apply(&store, open("alice", 100)).await;
-    apply(&store, open("bob", 0)).await;
+    let (cluster, url, store) = books_of_two(&ManualClock::new(), 100).await;
     let limit = |minor_units| Command::UpdateAccount {
         account_id: account("alice"),
         display_name: None,
@@ -483,12 +483,8 @@ async fn a_limit_and_a_balance_change_in_one_batch() {
 /// Records go out in parts. When the engine gives up one of them, however late, all are written again, once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_went_out_in_parts_is_given_up_as_a_whole() {
-    let (cluster, clock) = (Cluster::start(), ManualClock::new());
-    let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one");
-    let store = postgres_store(&url, &clock).await;
-    apply(&store, open("alice", 10_000)).await;
-    apply(&store, open("bob", 0)).await;
+    let (cluster, url, store) = books_of_two(&ManualClock::new(), 10_000).await;
+    let database = database_of(&url);
     // Of five statements one is given up: the first part, and then a later one each time.
     cluster.sql(
         database,
@@ -518,12 +514,8 @@ async fn what_went_out_in_parts_is_given_up_as_a_whole() {
 /// A balance that isn't what a process takes it for is not overwritten: it is read anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balance_that_was_changed_by_hand_is_read_anew() {
-    let (cluster, clock) = (Cluster::start(), ManualClock::new());
-    let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one");
-    let store = postgres_store(&url, &clock).await;
-    apply(&store, open("alice", 1000)).await;
-    apply(&store, open("bob", 0)).await;
+    let (cluster, url, store) = books_of_two(&ManualClock::new(), 1000).await;
+    let database = database_of(&url);
     for _ in 0..3 {
         apply(&store, pay("alice", "bob", 1)).await;
     }
@@ -539,12 +531,9 @@ async fn a_balance_that_was_changed_by_hand_is_read_anew() {
 /// One request that the engine won't take does not spoil those that came with it; a full disk is told as such.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_that_is_refused_concerns_its_request_alone() {
-    let (cluster, clock) = (Cluster::start(), ManualClock::new());
-    let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one");
-    let store = Arc::new(postgres_store(&url, &clock).await);
-    apply(&store, open("alice", 1000)).await;
-    apply(&store, open("bob", 0)).await;
+    let (cluster, url, store) = books_of_two(&ManualClock::new(), 1000).await;
+    let database = database_of(&url);
+    let store = Arc::new(store);
     cluster.sql(database, "ALTER TABLE bank_records ADD CHECK (request_id <> 'cursed')");
     let mut tasks = JoinSet::new();
     for number in 0..50 {
@@ -581,7 +570,7 @@ async fn a_statement_that_is_refused_concerns_its_request_alone() {
 async fn the_tables_refuse_what_would_be_wrong() {
     let (cluster, clock) = (Cluster::start(), ManualClock::new());
     let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one");
+    let database = database_of(&url);
     let store = postgres_store(&url, &clock).await;
     apply(&store, open("alice", 100)).await;
     for wrong in [
@@ -677,7 +666,7 @@ async fn an_engine_that_is_away_is_told_and_waited_for() {
 async fn tables_of_the_first_version_are_brought_up_to_date() {
     let (cluster, clock) = (Cluster::start(), ManualClock::new());
     let made = cluster.new_books().await;
-    let new = made.rsplit('/').next().expect("it names one");
+    let new = database_of(&made);
     let old = cluster.new_database();
     let hash = cluster.sql(new, "SELECT encode(hash, 'hex') FROM bank_head");
     cluster.sql(&old, include_str!("../../migrations/0001_books.sql"));
@@ -712,7 +701,7 @@ async fn tables_of_the_first_version_are_brought_up_to_date() {
 async fn what_is_wrong_is_said_at_the_start() {
     let cluster = Cluster::start();
     let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one").to_owned();
+    let database = database_of(&url).to_owned();
     let empty = cluster.url(&cluster.new_database());
     let refused = |url: &str| {
         let output = run(&mut bank(&[
@@ -767,7 +756,7 @@ async fn what_is_wrong_is_said_at_the_start() {
 async fn it_works_through_pgbouncer() {
     let (cluster, clock) = (Cluster::start(), ManualClock::new());
     let url = cluster.new_books().await;
-    let database = url.rsplit('/').next().expect("it names one");
+    let database = database_of(&url);
     let bouncer = Bouncer::start(cluster.port);
     let mut how: EngineSettings =
         settings(&format!("postgres://postgres@127.0.0.1:{}/{database}", bouncer.port));

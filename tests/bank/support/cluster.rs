@@ -141,6 +141,11 @@ impl Drop for Cluster {
     }
 }
 
+/// The database that a URL names.
+pub(crate) fn database_of(url: &str) -> &str {
+    url.rsplit('/').next().expect("it names one")
+}
+
 /// The settings for a database.
 pub(crate) fn settings(url: &str) -> EngineSettings {
     EngineSettings::parse(url).expect("it is a URL")
