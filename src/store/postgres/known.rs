@@ -42,17 +42,22 @@ pub(super) type Numbered = (i64, Account);
 /// What is known of what is wanted.
 #[derive(Debug, Default)]
 pub(super) struct Recalled {
+    /// The hash at which it is right; none as long as others write too.
     at: Option<ChainHash>,
-    pub(super) is_alone: bool,
     pub(super) accounts: Vec<Numbered>,
     /// Request ids that the group before has brought, which may not be committed yet.
     pub(super) repeats: Vec<RequestId>,
 }
 
 impl Recalled {
+    /// Whether this process seems to be the only one that writes.
+    pub(super) fn is_alone(&self) -> bool {
+        self.at.is_some()
+    }
+
     /// Whether nobody else has written, as the head row's hash tells.
     pub(super) fn holds_at(&self, hash: &ChainHash) -> bool {
-        self.is_alone && self.at.as_ref() == Some(hash)
+        self.at.as_ref() == Some(hash)
     }
 }
 
@@ -65,7 +70,6 @@ impl Known {
         }
         Recalled {
             at: *at,
-            is_alone: true,
             accounts: wanted.accounts.iter().filter_map(|id| accounts.get(id).cloned()).collect(),
             repeats: wanted.requests.iter().filter(|id| requests.contains(*id)).cloned().collect(),
         }

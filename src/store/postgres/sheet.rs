@@ -218,7 +218,7 @@ impl Sheet {
 
         // Who is alone can look for repeats before it has the lock, while its group before is still at work.
         let repeats: Asked<'_> = (&REPEATS, vec![&requests]);
-        let mut asked: Vec<Asked<'_>> = if recalled.is_alone {
+        let mut asked: Vec<Asked<'_>> = if recalled.is_alone() {
             vec![repeats, (&HEAD, vec![])]
         } else {
             vec![(&HEAD, vec![]), repeats]
@@ -245,9 +245,9 @@ impl Sheet {
         let mut answers = try_join_all(sent).await?.into_iter().skip(1);
         let mut next = || answers.next().unwrap_or_default();
 
-        let mut repeats = if recalled.is_alone { next() } else { Vec::new() };
+        let mut repeats = if recalled.is_alone() { next() } else { Vec::new() };
         let head = next();
-        if !recalled.is_alone {
+        if !recalled.is_alone() {
             repeats = next();
         }
         let head =
@@ -275,7 +275,7 @@ impl Sheet {
         let again: Vec<&str> = if recalled.holds_at(&sheet.papers.hash) {
             sheet.put_known(recalled.accounts);
             recalled.repeats.iter().map(RequestId::as_str).collect()
-        } else if recalled.is_alone {
+        } else if recalled.is_alone() {
             let ids = recalled.accounts.iter().map(|(_, account)| account.id.as_str());
             let ids: Vec<&str> = ids.collect();
             accounts.extend(session.one(&ACCOUNTS, &[&ids]).await?);
