@@ -37,14 +37,24 @@ const RECORDS: Sql = Sql {
         Type::INT8_ARRAY,
     ],
 };
-/// Divides by zero, and so ends the transaction, when one of the accounts isn't as it was taken to be: whatever the
-/// reason, a balance that was worked out from another one is never written.
+/// Changes accounts by their numbers, as long as they have the versions from which their balances were worked out.
+/// Divides by zero, and so ends the transaction, when one of them hasn't: whatever the reason, a balance that was
+/// worked out from another one is never written.
+macro_rules! update_accounts {
+    ($changes:literal) => {
+        concat!(
+            "WITH changed AS (UPDATE bank_accounts AS a SET posted = new.posted, version = new.version",
+            $changes,
+            " WHERE a.number = new.number AND a.version = new.version_before RETURNING 1) \
+             SELECT 1 / (CASE WHEN count(*) = cardinality($1) THEN 1 ELSE 0 END) FROM changed"
+        )
+    };
+}
+
 const BALANCES: Sql = Sql {
-    text: "WITH moved AS ( \
-               UPDATE bank_accounts AS a SET posted = new.posted, version = new.version \
-               FROM unnest($1, $2, $3, $4) AS new (number, posted, version, version_before) \
-               WHERE a.number = new.number AND a.version = new.version_before RETURNING 1) \
-           SELECT 1 / (CASE WHEN count(*) = cardinality($1) THEN 1 ELSE 0 END) FROM moved",
+    text: update_accounts!(
+        " FROM unnest($1, $2, $3, $4) AS new (number, posted, version, version_before)"
+    ),
     types: &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
 };
 /// Apart from the balances, since few of those that move have holds, and the sum is wider than what they are.
@@ -70,15 +80,13 @@ const NEW_ACCOUNTS: Sql = Sql {
         Type::BYTEA_ARRAY,
     ],
 };
-/// As [`BALANCES`], and what else there is of an account: the table's CHECK looks at balance and limit together.
+/// With their balances, since the table's CHECK looks at balance and limit together.
 const CHANGED_ACCOUNTS: Sql = Sql {
-    text: "WITH changed AS ( \
-               UPDATE bank_accounts AS a SET posted = new.posted, version = new.version, state = new.state, \
-                   overdraft_limit = new.overdraft_limit, floor = new.floor, details = new.details \
-               FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS new \
-                   (number, posted, version, version_before, state, overdraft_limit, floor, details) \
-               WHERE a.number = new.number AND a.version = new.version_before RETURNING 1) \
-           SELECT 1 / (CASE WHEN count(*) = cardinality($1) THEN 1 ELSE 0 END) FROM changed",
+    text: update_accounts!(
+        ", state = new.state, overdraft_limit = new.overdraft_limit, floor = new.floor, details = new.details \
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS new \
+             (number, posted, version, version_before, state, overdraft_limit, floor, details)"
+    ),
     types: &[
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
@@ -220,13 +228,12 @@ impl<'a> Writer<'a> {
         for new in &mut new[self.gone..end] {
             let record = &new.record;
             let movement = record.posting().map(|posting| &posting.movement);
-            let number = |id| numbers.of(id);
             rows.sequence.push(record.sequence.number().cast_signed());
             rows.time.push(record.time.micros());
             rows.request_id.push(record.request.id.as_ref().map(|id| id.as_str().to_owned()));
             rows.kind.push(movement.map(|movement| small(codec::number_of_type(movement.kind))));
-            rows.debit.push(movement.map(|movement| number(&movement.from)).transpose()?);
-            rows.credit.push(movement.map(|movement| number(&movement.to)).transpose()?);
+            rows.debit.push(movement.map(|movement| numbers.of(&movement.from)).transpose()?);
+            rows.credit.push(movement.map(|movement| numbers.of(&movement.to)).transpose()?);
             rows.stored.push(std::mem::take(&mut new.stored));
             rows.checksum.push(new.hash.checksum());
             rows.mark.push(None);
