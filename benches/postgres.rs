@@ -140,8 +140,9 @@ fn main() {
         check_statement(&cluster);
     }
 
-    let figure = best(&loads, Who::Banks(1)).max(best(&loads, Who::Streams(1)));
-    let reference = best(&loads, Who::Statement);
+    let is_one_bank = |who| matches!(who, Who::Banks(1) | Who::Streams(1));
+    let figure = best(&loads, Accounts::Uniform, is_one_bank);
+    let reference = best(&loads, Accounts::Uniform, Who::is_pgbench);
     let titles = ["goal", "wanted", "figure", "reference", "comes to", ""];
     let goals = markdown(&titles, &[goal(figure, reference).cells()]);
     let titles =
@@ -304,15 +305,11 @@ fn check_statement(cluster: &Cluster) {
     }
 }
 
-/// The best median of somebody, with each account as likely as any other.
-fn best(loads: &[Load], who: Who) -> f64 {
-    best_on(loads, who, Accounts::Uniform)
-}
-
-fn best_on(loads: &[Load], who: Who, accounts: Accounts) -> f64 {
-    let of = loads.iter().filter(|load| load.who == who && load.accounts == accounts);
+/// The best median of some, over accounts that are taken in one way.
+fn best(loads: &[Load], accounts: Accounts, is_one: impl Fn(Who) -> bool) -> f64 {
+    let of = loads.iter().filter(|load| load.accounts == accounts && is_one(load.who));
     let best = of.map(|load| load.per_second.median()).fold(0.0, f64::max);
-    assert!(best > 0.0, "{}, {}: there is no figure", who.name(), accounts.name());
+    assert!(best > 0.0, "{}: there is no figure", accounts.name());
     best
 }
 
@@ -329,7 +326,7 @@ fn goal(figure: f64, reference: f64) -> Goal {
 }
 
 fn row(load: &Load, loads: &[Load]) -> Vec<String> {
-    let reference = best_on(loads, Who::Statement, load.accounts);
+    let reference = best(loads, load.accounts, Who::is_pgbench);
     let latency = |series: &Series| {
         if load.who.is_pgbench() { String::new() } else { millis(series.median()) }
     };
