@@ -26,6 +26,7 @@ mod command_line;
 mod compression;
 mod confinement;
 mod connections;
+mod database_ahead;
 mod database_backups;
 mod database_checks;
 mod database_faults;

@@ -480,37 +480,6 @@ async fn a_limit_and_a_balance_change_in_one_batch() {
     check_tables(&cluster, &url);
 }
 
-/// Records go out in parts. When the engine gives up one of them, however late, all are written again, once.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_went_out_in_parts_is_given_up_as_a_whole() {
-    let (cluster, url, store) = books_of_two(&ManualClock::new(), 10_000).await;
-    let database = database_of(&url);
-    // Of five statements one is given up: the first part, and then a later one each time.
-    cluster.sql(
-        database,
-        "CREATE SEQUENCE parts; \
-         CREATE FUNCTION give_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-         IF nextval('parts') % 5 = 1 THEN \
-         RAISE EXCEPTION 'given up' USING ERRCODE = '40001'; END IF; RETURN NULL; END $$; \
-         CREATE TRIGGER give_up AFTER INSERT ON bank_records EXECUTE FUNCTION give_up()",
-    );
-    let mut paid = 0;
-    for size in [1000, 250, 251, 500, 501] {
-        let payments =
-            (0..size).map(|number| named(&format!("{size}-{number}"), pay("alice", "bob", 1)));
-        let answers = store.execute_each(payments.collect()).await.expect("it answers");
-        assert_eq!(answers.len(), size);
-        for answer in answers {
-            assert!(!answer.expect("there is enough").replayed);
-        }
-        paid += i64::try_from(size).expect("a few");
-        assert_eq!(posted(&store, "bob").await, paid);
-    }
-    // Parts of 250, with one that was given up in all groups but that of 251.
-    assert_eq!(cluster.sql(database, "SELECT last_value FROM parts"), "19");
-    check_tables(&cluster, &url);
-}
-
 /// A balance that isn't what a process takes it for is not overwritten: it is read anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balance_that_was_changed_by_hand_is_read_anew() {

@@ -15,21 +15,23 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 
 use super::engine::{Engine, Sql, Trouble, within};
-use super::known::Known;
+use super::known::{Ended, Known};
 use super::rows::{self, Failure, column};
 use super::sheet::{self, Sheet, Stopped, Whose};
 use super::wanted::Wanted;
-use super::write::Writer;
+use super::write;
 use crate::clock::Clock;
 use crate::ledger::{LedgerId, Request, Sequence, Time};
 use crate::store::{BatchRefused, EachAnswer, Error, Executed, Writing};
 
 /// How many requests one transaction takes, at the most, unless a single batch has more.
 const GROUP: usize = 4000;
+/// How many requests are worth a group of their own while another is at work.
+const AHEAD: usize = 100;
 /// How many callers may wait for a group, at the most.
 const QUEUE: usize = 16_384;
 /// How many groups one process has under way: while one waits for its commit, the next is at the lock.
-const LANES: usize = 2;
+const LANES: usize = 3;
 /// How long an engine that can't be reached is tried again: its callers are told within a second.
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -167,11 +169,10 @@ impl<C: Clock> Groups<C> {
             let Some(first) = jobs.recv().await else { return };
             let mut count = first.work.requests().len();
             let mut group = vec![first];
-            while count < GROUP
-                && let Ok(job) = jobs.try_recv()
-            {
-                count += job.work.requests().len();
-                group.push(job);
+            fill(&mut group, &mut count, &mut jobs);
+            if count < AHEAD || !self.known.is_alone() {
+                wait(self.known.before()).await;
+                fill(&mut group, &mut count, &mut jobs);
             }
             self.run(group, &mut Some(jobs)).await;
         }
@@ -217,7 +218,9 @@ impl<C: Clock> Groups<C> {
                 return Err(Trouble::Lost("the engine can't be reached".to_owned()).into());
             }
             let mut sent = None;
-            let attempt = self.attempt(works, turn, &mut sent);
+            // Closed when this has ended, whatever has come of it.
+            let (at_work, ended) = watch::channel(());
+            let attempt = self.attempt(works, turn, &mut sent, ended);
             let failure = match within(self.engine.timeout, attempt).await {
                 Ok(answers) => {
                     self.committed.notify_one();
@@ -227,6 +230,7 @@ impl<C: Clock> Groups<C> {
             };
             *turn = None;
             self.known.forget();
+            drop(at_work);
             if let Some(sent) = sent
                 && let Some(end) = sent.end
             {
@@ -267,6 +271,7 @@ impl<C: Clock> Groups<C> {
         works: &[Work],
         turn: &mut Turn<'_>,
         sent: &mut Option<Sent>,
+        ended: Ended,
     ) -> Result<Vec<Answer>, Failure> {
         let mut wanted = Wanted::default();
         for request in works.iter().flat_map(Work::requests) {
@@ -275,18 +280,28 @@ impl<C: Clock> Groups<C> {
         let session = self.engine.writer().await?;
         let now = self.clock.now();
         let limit = self.engine.timeout.as_millis();
-        let whose = Whose { ledger_id: self.ledger_id, importing: false };
-        let mut sheet = Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?;
-        let mut writer = Writer::begin(&session).await?;
-        let answers = decide(&mut sheet, &Stopped(now), works, &mut writer).await?;
+        let mut before = self.known.before();
+        let foreseen = before.as_ref().and_then(|_| self.known.foresee(&wanted));
+        let is_ahead = foreseen.is_some();
+        let mut sheet = if let Some(foreseen) = foreseen {
+            Sheet::ahead(&session, self.ledger_id, foreseen, &wanted, limit).await?
+        } else {
+            wait(before.take()).await;
+            let whose = Whose { ledger_id: self.ledger_id, importing: false };
+            Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?
+        };
+        let answers = decide(&mut sheet, &Stopped(now), works)?;
+        self.known.note(&sheet, ended);
+        *turn = None;
+        if is_ahead {
+            write::write_records(&session, &mut sheet).await.map_err(overtaken)?;
+            wait(before).await;
+            sheet.confirm(&session, self.ledger_id).await?;
+        }
         let end = sheet.papers.new.last().map(|new| (new.record.sequence, sheet.mark));
         let began = Instant::now();
-        let on_its_way = |sheet: &Sheet| {
-            self.known.note(sheet);
-            *sent = Some(Sent { answers, end });
-            *turn = None;
-        };
-        writer.commit(&mut sheet, on_its_way).await?;
+        let on_its_way = || *sent = Some(Sent { answers, end });
+        write::commit(&session, &mut sheet, on_its_way).await?;
         self.writing.sync_micros.observe_micros(began.elapsed());
         let size: usize = works.iter().map(|work| work.requests().len()).sum();
         self.writing.group_sizes.observe(size as u64);
@@ -322,6 +337,32 @@ impl<C: Clock> Groups<C> {
     }
 }
 
+/// Takes those that wait into a group, as long as it has room.
+fn fill(group: &mut Vec<Job>, count: &mut usize, jobs: &mut mpsc::Receiver<Job>) {
+    while *count < GROUP
+        && let Ok(job) = jobs.try_recv()
+    {
+        *count += job.work.requests().len();
+        group.push(job);
+    }
+}
+
+/// Waits until a group has ended, whatever has come of it.
+async fn wait(group: Option<Ended>) {
+    if let Some(mut ended) = group {
+        // Nothing is ever sent: it is closed.
+        let _ = ended.changed().await;
+    }
+}
+
+/// What it means that records can't be written without the lock: another process has taken their places.
+fn overtaken(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Broken(text) => Trouble::InTheWay(text),
+        other => other,
+    }
+}
+
 /// A group that has gone out.
 struct Sent {
     answers: Vec<Answer>,
@@ -329,31 +370,21 @@ struct Sent {
     end: Option<(Sequence, i64)>,
 }
 
-async fn decide(
-    sheet: &mut Sheet,
-    clock: &Stopped,
-    works: &[Work],
-    writer: &mut Writer<'_>,
-) -> Result<Vec<Answer>, Failure> {
+fn decide(sheet: &mut Sheet, clock: &Stopped, works: &[Work]) -> Result<Vec<Answer>, Error> {
     let Sheet { desk, papers, .. } = sheet;
-    let mut answers = Vec::with_capacity(works.len());
-    for work in works {
-        answers.push(match work {
+    let answers = works.iter().map(|work| {
+        Ok(match work {
             Work::Each(requests) => {
-                let mut each = Vec::with_capacity(requests.len());
-                for request in requests {
-                    each.push(desk.execute(papers, clock, request.clone())?);
-                    writer.offer(papers).await?;
-                }
-                Answer::Each(each)
+                let each = requests.iter();
+                let each = each.map(|request| desk.execute(papers, clock, request.clone()));
+                Answer::Each(each.collect::<Result<_, _>>()?)
             }
             Work::All(requests) => {
                 Answer::All(desk.execute_all(papers, clock, requests.clone())?)
             }
-        });
-        writer.offer(papers).await?;
-    }
-    Ok(answers)
+        })
+    });
+    answers.collect()
 }
 
 /// What callers are told; the log has the rest.

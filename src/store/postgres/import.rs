@@ -16,7 +16,7 @@ use super::rows::{self, Failure, column};
 use super::schema::{self, SchemaError};
 use super::sheet::{self, Sheet, Whose};
 use super::wanted::Wanted;
-use super::write::Writer;
+use super::write;
 use crate::ledger::{LedgerId, Record, Sequence, Time};
 use crate::store::chain::{ChainHash, Head, Link, Walk};
 use crate::store::{Error, codec};
@@ -196,7 +196,7 @@ async fn write_group(
         sheet.desk.take(&record);
         sheet.papers.file_stored(record, stored.to_vec());
     }
-    Writer::begin(&session).await?.commit(&mut sheet, |_| {}).await?;
+    write::commit(&session, &mut sheet, || {}).await?;
     session.give_back();
     Ok(())
 }

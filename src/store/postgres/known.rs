@@ -1,14 +1,16 @@
 //! What this process has left behind: what need not be loaded under the lock as long as nobody else has written.
 //!
-//! **Invariants:** what is known is used only under the lock of the head row, and only when that bears the hash at
-//! which it was so; a hash stands for all records before it. An account is known only while nothing is held on it:
-//! then nothing changes it without a record. So nothing hangs on what is known: a process that knows nothing
-//! decides the same.
+//! **Invariants:** nothing that rests on what is known is committed before the head row, under its lock, was seen to
+//! bear the hash at which it was so; a hash stands for all records before it. An account is known only while nothing
+//! is held on it: then nothing changes it without a record. So nothing hangs on what is known: a process that
+//! knows nothing decides the same.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::sheet::Sheet;
+use tokio::sync::watch;
+
+use super::sheet::{HeadRow, Sheet};
 use super::wanted::Wanted;
 use crate::ledger::{Account, AccountId, Change, RequestId};
 use crate::store::chain::ChainHash;
@@ -26,15 +28,27 @@ pub(super) struct Known(Mutex<Left>);
 /// How the last group was left.
 #[derive(Debug, Default)]
 struct Left {
-    /// The hash at its end; none before the first.
-    at: Option<ChainHash>,
+    /// The head row at its end; none before the first.
+    at: Option<HeadRow>,
     /// Whether the group before was the last to write when this process's next one came.
     is_alone: bool,
-    /// As they stood at that hash.
+    /// As they stood at its end.
     accounts: HashMap<AccountId, Numbered>,
-    /// The request ids that it brought.
-    requests: HashSet<RequestId>,
+    /// The groups that have not ended yet, in their order.
+    at_work: Vec<AtWork>,
 }
+
+/// A group that was decided and has not ended yet.
+#[derive(Debug)]
+struct AtWork {
+    /// The request ids that it brings.
+    requests: HashSet<RequestId>,
+    /// Closed when it has ended, whatever has come of it.
+    ended: Ended,
+}
+
+/// Closed when a group has ended: when it is committed, or nothing that rests on it is known any more.
+pub(super) type Ended = watch::Receiver<()>;
 
 /// An account with its number.
 pub(super) type Numbered = (i64, Account);
@@ -45,8 +59,6 @@ pub(super) struct Recalled {
     /// The hash at which it is right; none as long as others write too.
     at: Option<ChainHash>,
     pub(super) accounts: Vec<Numbered>,
-    /// Request ids that the group before has brought, which may not be committed yet.
-    pub(super) repeats: Vec<RequestId>,
 }
 
 impl Recalled {
@@ -61,40 +73,71 @@ impl Recalled {
     }
 }
 
+/// All that is wanted, as the groups that are still at work will leave it.
+#[derive(Debug)]
+pub(super) struct Foreseen {
+    pub(super) head: HeadRow,
+    pub(super) accounts: Vec<Numbered>,
+}
+
 impl Known {
+    /// Whether this process seems to be the only one that writes.
+    pub(super) fn is_alone(&self) -> bool {
+        self.lock().is_alone
+    }
+
+    /// The last group, if that has not ended yet.
+    pub(super) fn before(&self) -> Option<Ended> {
+        let left = self.lock();
+        left.at_work.last().map(|last| last.ended.clone()).filter(is_at_work)
+    }
+
+    /// All that is wanted, as the last group will leave it; nothing when a part of it isn't known, or may be the
+    /// repeat of a request that isn't committed yet.
+    pub(super) fn foresee(&self, wanted: &Wanted) -> Option<Foreseen> {
+        let Left { at, is_alone, accounts, at_work } = &*self.lock();
+        let is_new = |id| !at_work.iter().any(|group| group.requests.contains(id));
+        let can = *is_alone && wanted.is_named() && wanted.requests.iter().all(is_new);
+        if !can {
+            return None;
+        }
+        let accounts = wanted.accounts.iter().map(|id| accounts.get(id).cloned());
+        Some(Foreseen { head: (*at)?, accounts: accounts.collect::<Option<_>>()? })
+    }
+
     /// What is known of these. Nothing as long as others write too: who is wrong has to ask once more.
     pub(super) fn recall(&self, wanted: &Wanted) -> Recalled {
-        let Left { at, is_alone, accounts, requests } = &*self.lock();
+        let Left { at, is_alone, accounts, .. } = &*self.lock();
         if !is_alone {
             return Recalled::default();
         }
         Recalled {
-            at: *at,
+            at: at.map(|at| at.hash),
             accounts: wanted.accounts.iter().filter_map(|id| accounts.get(id).cloned()).collect(),
-            repeats: wanted.requests.iter().filter(|id| requests.contains(*id)).cloned().collect(),
         }
     }
 
-    /// The head row was seen to bear this hash.
+    /// The head row was seen to bear this hash when all groups before had ended.
     pub(super) fn see(&self, hash: &ChainHash) {
         let mut left = self.lock();
-        left.is_alone = left.at.as_ref() == Some(hash);
+        left.is_alone = left.at.is_some_and(|at| at.hash == *hash);
         if !left.is_alone {
             left.accounts.clear();
         }
     }
 
     /// How a sheet leaves the books, should it be committed.
-    pub(super) fn note(&self, sheet: &Sheet) {
-        let Left { at, accounts, requests, .. } = &mut *self.lock();
+    pub(super) fn note(&self, sheet: &Sheet, ended: Ended) {
+        let Left { at, accounts, at_work, .. } = &mut *self.lock();
         let papers = &sheet.papers;
         // Another group may have been here since this one had the lock: one that has lost it and doesn't know yet.
-        if *at != Some(sheet.loaded_hash) || accounts.len() > MOST {
+        if at.is_none_or(|at| at.hash != sheet.loaded.hash) || accounts.len() > MOST {
             accounts.clear();
         }
-        *at = Some(papers.hash);
-        requests.clear();
-        requests.extend(papers.new.iter().filter_map(|new| new.record.request.id.clone()));
+        *at = Some(sheet.head());
+        let ids = papers.new.iter().filter_map(|new| new.record.request.id.clone());
+        at_work.retain(|group| is_at_work(&group.ended));
+        at_work.push(AtWork { requests: ids.collect(), ended });
         for (id, number) in papers.numbers.iter() {
             if let Some(standing) = sheet.desk.books.account(id, sheet.desk.last_time) {
                 let account = standing.account;
@@ -130,4 +173,8 @@ impl Known {
     fn lock(&self) -> MutexGuard<'_, Left> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_at_work(ended: &Ended) -> bool {
+    ended.has_changed().is_ok()
 }

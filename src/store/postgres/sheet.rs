@@ -2,12 +2,12 @@
 //! and written back.
 //!
 //! **Invariant:** everything is loaded under the lock of the head row, or known to be as it would be loaded, so
-//! nobody else changes it until the transaction ends.
+//! nobody else changes it until the transaction ends. A sheet that is ahead has that lock only when it is confirmed.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::engine::{Session, Sql, Trouble};
-use super::known::{Known, Numbered};
+use super::known::{Foreseen, Known, Numbered};
 use super::numbers::Numbers;
 use super::rows::{self, Failure, column, wide};
 use super::wanted::Wanted;
@@ -19,7 +19,7 @@ use crate::store::chain::ChainHash;
 use crate::store::execute::{Desk, Files};
 use crate::store::{Error, codec};
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::{BoxFuture, try_join, try_join_all};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -32,6 +32,12 @@ const HORIZON_MICROS: i64 = 1_000_000;
 pub(super) const HEAD: Sql = Sql {
     text: "SELECT ledger_id, importing, sequence, time_us, hash FROM bank_head WHERE one = 1 \
            FOR UPDATE",
+    types: &[],
+};
+/// The same, unless somebody else has it.
+const HEAD_AT_ONCE: Sql = Sql {
+    text: "SELECT ledger_id, importing, sequence, time_us, hash FROM bank_head WHERE one = 1 \
+           FOR UPDATE NOWAIT",
     types: &[],
 };
 /// Whether holds have expired since the head row's time: nobody may decide at an earlier time than that
@@ -105,14 +111,35 @@ pub(super) struct Whose {
     pub(super) importing: bool,
 }
 
+/// What the head row says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HeadRow {
+    /// The newest record.
+    pub(super) sequence: Sequence,
+    /// Its time, or a later one that a reader was told.
+    pub(super) time: Time,
+    /// The hash that the next record bears.
+    pub(super) hash: ChainHash,
+}
+
+impl HeadRow {
+    /// Reads the row, which has to be of a ledger.
+    fn read(rows: &[Row], Whose { ledger_id, importing }: Whose) -> Result<Self, Failure> {
+        let row = rows.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
+        rows::check_ledger(row, ledger_id, importing)?;
+        let hash = ChainHash::read(column(row, "hash")?)
+            .ok_or_else(|| Trouble::Broken("the head row's hash is none".to_owned()))?;
+        let sequence = rows::sequence(column(row, "sequence")?);
+        Ok(Self { sequence, time: rows::time(row, "time_us")?, hash })
+    }
+}
+
 /// A part of the books.
 pub(super) struct Sheet {
     pub(super) desk: Desk,
     pub(super) papers: Papers,
-    /// The head row's hash.
-    pub(super) loaded_hash: ChainHash,
-    /// The head row's time.
-    pub(super) loaded_time: Time,
+    /// The head row as it was before.
+    pub(super) loaded: HeadRow,
     /// The time before which nobody may decide any more, whether or not anything is recorded.
     pub(super) seen_time: Time,
     /// The random number on the last of its records.
@@ -199,7 +226,7 @@ impl Sheet {
     /// transaction ends, so what is decided now is decided after everything before.
     pub(super) async fn load(
         session: &Session,
-        Whose { ledger_id, importing }: Whose,
+        whose: Whose,
         known: &Known,
         wanted: &Wanted,
         now: Time,
@@ -250,11 +277,11 @@ impl Sheet {
         if !recalled.is_alone() {
             repeats = next();
         }
-        let head =
-            head.first().ok_or_else(|| Trouble::Broken("there is no head row".to_owned()))?;
-        rows::check_ledger(head, ledger_id, importing)?;
+        let mut sheet = Self::at(HeadRow::read(&head, whose)?, whose.ledger_id);
         let is_overdue = next().first().map(|row| column(row, "overdue")).transpose()?;
-        let mut sheet = Self::at(head, ledger_id, now, is_overdue.unwrap_or(false))?;
+        if is_overdue.unwrap_or(false) {
+            sheet.seen_time = sheet.loaded.time.next().max(now);
+        }
         let mut accounts = next();
         let mut hold_rows = Vec::new();
         if has_references {
@@ -274,7 +301,7 @@ impl Sheet {
         // What may have changed before the lock was got is asked for again.
         let again: Vec<&str> = if recalled.holds_at(&sheet.papers.hash) {
             sheet.put_known(recalled.accounts);
-            recalled.repeats.iter().map(RequestId::as_str).collect()
+            Vec::new()
         } else if recalled.is_alone() {
             let ids = recalled.accounts.iter().map(|(_, account)| account.id.as_str());
             let ids: Vec<&str> = ids.collect();
@@ -287,38 +314,83 @@ impl Sheet {
             repeats.extend(session.one(&REPEATS, &[&again]).await?);
         }
         known.see(&sheet.papers.hash);
-        for row in repeats {
-            let record = rows::record(&row)?;
-            if let Some(id) = &record.request.id {
-                sheet.papers.repeats.insert(id.clone(), record);
-            }
-        }
+        sheet.put_repeats(&repeats)?;
         let mut reserved = sheet.put_accounts(&accounts)?;
         sheet.put_holds(&hold_rows, &mut reserved)?;
         if reserved.values().any(|one| one.left > 0) {
-            let present = sheet.loaded_time.max(now);
+            let present = sheet.loaded.time.max(now);
             sheet.put_reserved(session, reserved, &holds, present).await?;
         }
         Ok(sheet)
     }
 
+    /// Begins a transaction without the lock, while this process's group before is still at work, and takes the books
+    /// as that leaves them. Nothing that was decided on such a sheet is true before it is [confirmed](Self::confirm).
+    /// Nothing is held on its accounts, so no expiry of a hold is seen.
+    pub(super) async fn ahead(
+        session: &Session,
+        ledger_id: LedgerId,
+        Foreseen { head, accounts }: Foreseen,
+        wanted: &Wanted,
+        limit_ms: u128,
+    ) -> Result<Self, Failure> {
+        let requests: Vec<&str> = wanted.requests.iter().map(RequestId::as_str).collect();
+        let repeats = session.ready(&REPEATS).await?;
+        let (opening, parameters) = (begin(limit_ms), [&requests as &(dyn ToSql + Sync)]);
+        let asked = session.query(&repeats, &parameters);
+        let ((), repeats) = try_join(session.batch(&opening), asked).await?;
+        let mut sheet = Self::at(head, ledger_id);
+        sheet.put_repeats(&repeats)?;
+        sheet.put_known(accounts);
+        Ok(sheet)
+    }
+
+    /// Locks the head row for a sheet that is ahead, once the group before has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Trouble::InTheWay`] when the row isn't as it was foreseen, or somebody else has it: they may be waiting for
+    /// what this transaction has written already, so it doesn't wait for them.
+    pub(super) async fn confirm(
+        &mut self,
+        session: &Session,
+        ledger_id: LedgerId,
+    ) -> Result<(), Failure> {
+        let rows = session.one(&HEAD_AT_ONCE, &[]).await?;
+        let head = HeadRow::read(&rows, Whose { ledger_id, importing: false })?;
+        // A reader may have been told a moment, which belongs to the past now.
+        let is_late = self.papers.new.first().is_some_and(|new| new.record.time <= head.time);
+        if head.hash != self.loaded.hash || is_late {
+            let cause = "the books are not as they were foreseen";
+            return Err(Trouble::InTheWay(cause.to_owned()).into());
+        }
+        self.loaded = head;
+        self.seen_time = head.time;
+        Ok(())
+    }
+
+    /// The head row as it will be.
+    pub(super) fn head(&self) -> HeadRow {
+        HeadRow {
+            sequence: self.desk.last_sequence,
+            time: self.desk.last_time.max(self.seen_time),
+            hash: self.papers.hash,
+        }
+    }
+
     /// Where the head row stands, with nothing loaded.
-    fn at(head: &Row, ledger_id: LedgerId, now: Time, is_overdue: bool) -> Result<Self, Failure> {
-        let hash = ChainHash::read(column(head, "hash")?)
-            .ok_or_else(|| Trouble::Broken("the head row's hash is none".to_owned()))?;
-        let last_time = rows::time(head, "time_us")?;
+    fn at(head: HeadRow, ledger_id: LedgerId) -> Self {
         let mut desk = Desk::new(ledger_id);
-        desk.last_sequence = rows::sequence(column(head, "sequence")?);
-        desk.last_time = last_time;
-        Ok(Self {
+        desk.last_sequence = head.sequence;
+        desk.last_time = head.time;
+        Self {
             desk,
-            loaded_hash: hash,
-            loaded_time: last_time,
-            seen_time: if is_overdue { last_time.next().max(now) } else { last_time },
+            loaded: head,
+            seen_time: head.time,
             mark: Uuid::new_v4().as_u64_pair().1.cast_signed(),
             reserved: Vec::new(),
             papers: Papers {
-                hash,
+                hash: head.hash,
                 numbers: Numbers::default(),
                 reversed: HashMap::new(),
                 repeats: HashMap::new(),
@@ -326,7 +398,7 @@ impl Sheet {
                 new: Vec::new(),
                 new_ids: HashMap::new(),
             },
-        })
+        }
     }
 
     /// Puts in what is held by holds that were not asked for themselves.
@@ -348,6 +420,17 @@ impl Sheet {
         }
         for one in reserved.values() {
             self.put_held(&one.account, Time::from_micros(i64::MAX), one.left);
+        }
+        Ok(())
+    }
+
+    /// Puts in the records that answer request ids.
+    fn put_repeats(&mut self, rows: &[Row]) -> Result<(), Failure> {
+        for row in rows {
+            let record = rows::record(row)?;
+            if let Some(id) = &record.request.id {
+                self.papers.repeats.insert(id.clone(), record);
+            }
         }
         Ok(())
     }
@@ -400,7 +483,7 @@ impl Sheet {
 
     /// Puts in an amount that is held until a time, unless that is over already.
     fn put_held(&mut self, account: &AccountId, until: Time, amount: i128) {
-        if until <= self.loaded_time {
+        if until <= self.loaded.time {
             return;
         }
         let amount = i64::try_from(amount).ok().and_then(|amount| Amount::new(amount).ok());

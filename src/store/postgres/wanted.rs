@@ -48,6 +48,11 @@ impl Wanted {
             Command::Deposit { .. } | Command::Withdraw { .. } | Command::Transfer { .. } => {}
         }
     }
+
+    /// Whether requests and accounts are all that is wanted.
+    pub(super) fn is_named(&self) -> bool {
+        self.holds.is_empty() && self.originals.is_empty()
+    }
 }
 
 /// The record that placed a hold; none when the id can't be that of one.

@@ -1,19 +1,15 @@
 //! Writing back what a group has done: a handful of statements with arrays, none of which waits for another.
 //!
-//! The records go out in parts while later ones are still being decided, so that the engine is at work meanwhile.
-//! What follows from them goes out at the end, with the commit. **Invariant:** nothing counts before the commit, so
-//! a group may be given up as long as that hasn't gone out.
+//! **Invariant:** nothing counts before the commit, and that goes out only under the lock of the head row.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::{BoxFuture, FutureExt};
-use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::task::yield_now;
+use futures_util::future::{BoxFuture, try_join_all};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::engine::{Ready, Session, Sql, Trouble};
 use super::numbers::Numbers;
-use super::sheet::{Papers, Sheet};
+use super::sheet::{HeadRow, Papers, Sheet};
 use crate::ledger::{Account, AccountId, Balance, Change, Currency, Hold};
 use crate::store::codec;
 
@@ -138,131 +134,75 @@ const TOTALS: Sql = Sql {
     ],
 };
 
-const ALL: [&Sql; 10] = [
-    &RECORDS,
-    &NEW_ACCOUNTS,
-    &CHANGED_ACCOUNTS,
-    &BALANCES,
-    &HELD,
-    &NEW_HOLDS,
-    &CHANGED_HOLDS,
-    &REVERSALS,
-    &TOTALS,
-    &HEAD,
-];
-
 type Parameter = Box<dyn ToSql + Sync + Send>;
 type Statement = (&'static Sql, Vec<Parameter>);
 
-/// How many records go out together.
-const PART: usize = 250;
-
-/// A group on its way to the tables.
-pub(super) struct Writer<'a> {
-    session: &'a Session,
-    insert: Ready,
-    /// How many of the records have gone out.
-    gone: usize,
-    /// What the engine says to each statement, in their order.
-    answers: FuturesUnordered<BoxFuture<'a, Result<(), Trouble>>>,
+/// Writes the new records of a sheet, and nothing else yet.
+pub(super) async fn write_records(session: &Session, sheet: &mut Sheet) -> Result<(), Trouble> {
+    let Some((sql, parameters)) = records(sheet)? else { return Ok(()) };
+    let ready = session.ready(sql).await?;
+    send(session, &ready, &parameters).await
 }
 
-impl<'a> Writer<'a> {
-    /// Makes ready to write over a connection.
-    pub(super) async fn begin(session: &'a Session) -> Result<Self, Trouble> {
-        // Nothing has gone out yet: after a statement that failed the engine would only tell that one has.
-        for sql in ALL {
-            session.ready(sql).await?;
-        }
-        let insert = session.ready(&RECORDS).await?;
-        Ok(Self { session, insert, gone: 0, answers: FuturesUnordered::new() })
+/// Writes whatever else is new on a sheet, and commits. `sent` is told just before the commit goes out: from
+/// then on only the engine can tell what came of it.
+pub(super) async fn commit(
+    session: &Session,
+    sheet: &mut Sheet,
+    sent: impl FnOnce(),
+) -> Result<(), Trouble> {
+    let mut statements: Vec<Statement> = records(sheet)?.into_iter().collect();
+    statements.extend(consequences(sheet)?);
+    // All are made ready before the first is sent: after one that failed the engine would only tell that one has.
+    let mut all = Vec::with_capacity(statements.len());
+    for (sql, parameters) in statements {
+        all.push((session.ready(sql).await?, parameters));
     }
+    sent();
+    let mut answers: Vec<BoxFuture<'_, Result<(), Trouble>>> = Vec::with_capacity(all.len() + 1);
+    for (ready, parameters) in &all {
+        answers.push(Box::pin(send(session, ready, parameters)));
+    }
+    // After a statement that failed this is a rollback, and the failure is told before it.
+    answers.push(Box::pin(session.batch("COMMIT")));
+    try_join_all(answers).await?;
+    Ok(())
+}
 
-    /// Sends records once there are more than one part of them; the last one waits for the end.
-    pub(super) async fn offer(&mut self, papers: &mut Papers) -> Result<(), Trouble> {
-        while papers.new.len() - self.gone > PART {
-            self.send_records(papers, self.gone + PART, None)?;
-            // What writes to the connection may be waiting for this very thread.
-            yield_now().await;
-        }
-        Ok(())
-    }
+async fn send(session: &Session, ready: &Ready, parameters: &[Parameter]) -> Result<(), Trouble> {
+    let parameters: Vec<&(dyn ToSql + Sync)> =
+        parameters.iter().map(|one| -> &(dyn ToSql + Sync) { one.as_ref() }).collect();
+    session.query(ready, &parameters).await.map(|_| ())
+}
 
-    /// Writes whatever else is new on a sheet, and commits. `sent` is told just before the commit goes out: from
-    /// then on only the engine can tell what came of it.
-    pub(super) async fn commit(
-        mut self,
-        sheet: &mut Sheet,
-        sent: impl FnOnce(&Sheet),
-    ) -> Result<(), Trouble> {
-        self.offer(&mut sheet.papers).await?;
-        let end = sheet.papers.new.len();
-        if self.gone < end {
-            self.send_records(&mut sheet.papers, end, Some(sheet.mark))?;
-        }
-        let mut all = Vec::new();
-        for (sql, parameters) in statements(sheet)? {
-            all.push((self.session.ready(sql).await?, parameters));
-        }
-        sent(sheet);
-        for (ready, parameters) in all {
-            self.send(ready, parameters)?;
-        }
-        // After a statement that failed this is a rollback, and the failure is told before it.
-        self.answers.push(Box::pin(self.session.batch("COMMIT")));
-        while let Some(answer) = self.answers.next().await {
-            answer?;
-        }
-        Ok(())
+/// The new records, unless they were taken from the sheet before; the last of them bears the mark.
+fn records(sheet: &mut Sheet) -> Result<Option<Statement>, Trouble> {
+    let Papers { new, numbers, .. } = &mut sheet.papers;
+    if new.last().is_none_or(|last| last.stored.is_empty()) {
+        return Ok(None);
     }
-
-    /// Sends records up to the one with an index; the last of them bears the mark.
-    fn send_records(
-        &mut self,
-        papers: &mut Papers,
-        end: usize,
-        mark: Option<i64>,
-    ) -> Result<(), Trouble> {
-        let Papers { new, numbers, .. } = papers;
-        let mut rows = RecordRows::default();
-        for new in &mut new[self.gone..end] {
-            let record = &new.record;
-            let movement = record.posting().map(|posting| &posting.movement);
-            rows.sequence.push(record.sequence.number().cast_signed());
-            rows.time.push(record.time.micros());
-            rows.request_id.push(record.request.id.as_ref().map(|id| id.as_str().to_owned()));
-            rows.kind.push(movement.map(|movement| small(codec::number_of_type(movement.kind))));
-            rows.debit.push(movement.map(|movement| numbers.of(&movement.from)).transpose()?);
-            rows.credit.push(movement.map(|movement| numbers.of(&movement.to)).transpose()?);
-            rows.stored.push(std::mem::take(&mut new.stored));
-            rows.checksum.push(new.hash.checksum());
-            rows.mark.push(None);
-        }
-        if let Some(last) = rows.mark.last_mut() {
-            *last = mark;
-        }
-        self.gone = end;
-        self.send(self.insert.clone(), rows.columns())
+    let mut rows = RecordRows::default();
+    for new in new {
+        let record = &new.record;
+        let movement = record.posting().map(|posting| &posting.movement);
+        rows.sequence.push(record.sequence.number().cast_signed());
+        rows.time.push(record.time.micros());
+        rows.request_id.push(record.request.id.as_ref().map(|id| id.as_str().to_owned()));
+        rows.kind.push(movement.map(|movement| small(codec::number_of_type(movement.kind))));
+        rows.debit.push(movement.map(|movement| numbers.of(&movement.from)).transpose()?);
+        rows.credit.push(movement.map(|movement| numbers.of(&movement.to)).transpose()?);
+        rows.stored.push(std::mem::take(&mut new.stored));
+        rows.checksum.push(new.hash.checksum());
+        rows.mark.push(None);
     }
-
-    /// Sends a statement. What was answered to earlier ones meanwhile is heard on the way.
-    fn send(&mut self, ready: Ready, parameters: Vec<Parameter>) -> Result<(), Trouble> {
-        let session = self.session;
-        self.answers.push(Box::pin(async move {
-            let parameters: Vec<&(dyn ToSql + Sync)> =
-                parameters.iter().map(|one| -> &(dyn ToSql + Sync) { one.as_ref() }).collect();
-            session.query(&ready, &parameters).await.map(|_| ())
-        }));
-        // A statement goes out when it is first looked at.
-        while let Some(Some(answer)) = self.answers.next().now_or_never() {
-            answer?;
-        }
-        Ok(())
+    if let Some(last) = rows.mark.last_mut() {
+        *last = Some(sheet.mark);
     }
+    Ok(Some((&RECORDS, rows.columns())))
 }
 
 /// What follows from the records of a sheet.
-fn statements(sheet: &Sheet) -> Result<Vec<Statement>, Trouble> {
+fn consequences(sheet: &Sheet) -> Result<Vec<Statement>, Trouble> {
     let papers = &sheet.papers;
     let books = &sheet.desk.books;
     let mut found = Found::of(&papers.numbers);
@@ -302,12 +242,11 @@ fn statements(sheet: &Sheet) -> Result<Vec<Statement>, Trouble> {
             .push((&REVERSALS, vec![Box::new(originals), Box::new(sequences), Box::new(totals)]));
     }
     statements.extend(totals(sheet)?);
-    let last_time = sheet.desk.last_time.max(sheet.seen_time);
-    if !papers.new.is_empty() || last_time > sheet.loaded_time {
-        let head = sheet.desk.last_sequence.number().cast_signed();
-        let hash = papers.hash.as_bytes().to_vec();
-        statements
-            .push((&HEAD, vec![Box::new(head), Box::new(last_time.micros()), Box::new(hash)]));
+    let HeadRow { sequence, time, hash } = sheet.head();
+    if !papers.new.is_empty() || time > sheet.loaded.time {
+        let sequence = sequence.number().cast_signed();
+        let hash = hash.as_bytes().to_vec();
+        statements.push((&HEAD, vec![Box::new(sequence), Box::new(time.micros()), Box::new(hash)]));
     }
     Ok(statements)
 }
