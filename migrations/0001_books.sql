@@ -2,7 +2,7 @@
 -- it. bank_records holds everything, in the form of proto/bank/journal/v1/record.proto; the other tables
 -- lead to it, or say what follows from it. Numbers of kinds and states are those of that file.
 
--- The end of the ledger's one order. Whoever writes locks this row first.
+-- The end of the ledger's one order. Whoever commits has this row's lock.
 CREATE TABLE bank_head (
     one SMALLINT PRIMARY KEY CHECK (one = 1),
     -- The ledger's name, 64 bits.

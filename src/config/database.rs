@@ -60,7 +60,7 @@ pub struct DatabaseSettings {
     #[arg(long, help_heading = HEADING, env = "BANK_DATABASE_CA", value_name = "FILE", hide_env_values = true)]
     database_ca: Option<PathBuf>,
 
-    /// How many connections reads may use; four more write, and look after the database
+    /// How many connections reads may use; three more write, and look after the database
     #[arg(
         long,
         help_heading = HEADING,

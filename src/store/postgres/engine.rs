@@ -27,7 +27,7 @@ pub struct EngineSettings {
     config: Config,
     /// The certificates of who may vouch for the engine, PEM; without them the system's are taken.
     pub certificates: Option<Vec<u8>>,
-    /// How many connections reads may use, 1 or more; three more write, and one feels the pulse.
+    /// How many connections reads may use, 1 or more; two more write, and one feels the pulse.
     pub connections: usize,
     /// How long a transaction or a read may take.
     pub timeout: Duration,
@@ -199,7 +199,7 @@ pub(super) struct Engine {
 }
 
 /// How many connections write.
-const WRITERS: usize = 3;
+const WRITERS: usize = 2;
 
 impl Engine {
     /// Makes ready to connect; does not connect yet.

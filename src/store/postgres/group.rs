@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::types::Type;
 
 use super::engine::{Engine, Sql, Trouble, within};
-use super::known::{Ended, Known};
+use super::known::{Known, Progress};
 use super::rows::{self, Failure, column};
 use super::sheet::{self, Sheet, Stopped, Whose};
 use super::wanted::Wanted;
@@ -30,8 +30,9 @@ const GROUP: usize = 4000;
 const AHEAD: usize = 100;
 /// How many callers may wait for a group, at the most.
 const QUEUE: usize = 16_384;
-/// How many groups one process has under way: while one waits for its commit, the next is at the lock.
-const LANES: usize = 3;
+/// How many groups one process has under way: while one is written and committed, the next is decided, and written
+/// as well where it can be.
+const LANES: usize = 2;
 /// How long an engine that can't be reached is tried again: its callers are told within a second.
 const PATIENCE: Duration = Duration::from_millis(700);
 
@@ -171,15 +172,15 @@ impl<C: Clock> Groups<C> {
             let mut group = vec![first];
             fill(&mut group, &mut count, &mut jobs);
             if count < AHEAD || !self.known.is_alone() {
-                wait(self.known.before()).await;
+                self.known.until_ended().await;
                 fill(&mut group, &mut count, &mut jobs);
             }
             self.run(group, &mut Some(jobs)).await;
         }
     }
 
-    /// Nobody makes up the next group before this one's changes are on their way, or it can't be done as it is:
-    /// until then it could not be begun, and whoever comes meanwhile belongs to it.
+    /// Nobody makes up the next group before this one is decided, or can't be done as it is: until then it could not
+    /// be begun, and whoever comes meanwhile belongs to it.
     async fn run(&self, group: Vec<Job>, turn: &mut Turn<'_>) {
         let (works, callers): (Vec<Work>, Vec<_>) =
             group.into_iter().map(|job| (job.work, (job.caller, job.undurable))).unzip();
@@ -218,9 +219,8 @@ impl<C: Clock> Groups<C> {
                 return Err(Trouble::Lost("the engine can't be reached".to_owned()).into());
             }
             let mut sent = None;
-            // Closed when this has ended, whatever has come of it.
-            let (at_work, ended) = watch::channel(());
-            let attempt = self.attempt(works, turn, &mut sent, ended);
+            let (at_work, progress) = Progress::begin();
+            let attempt = self.attempt(works, turn, &mut sent, &at_work, progress);
             let failure = match within(self.engine.timeout, attempt).await {
                 Ok(answers) => {
                     self.committed.notify_one();
@@ -271,32 +271,40 @@ impl<C: Clock> Groups<C> {
         works: &[Work],
         turn: &mut Turn<'_>,
         sent: &mut Option<Sent>,
-        ended: Ended,
+        at_work: &watch::Sender<bool>,
+        progress: Progress,
     ) -> Result<Vec<Answer>, Failure> {
         let mut wanted = Wanted::default();
         for request in works.iter().flat_map(Work::requests) {
             wanted.add(request, self.ledger_id);
         }
         let session = self.engine.writer().await?;
-        let now = self.clock.now();
         let limit = self.engine.timeout.as_millis();
-        let mut before = self.known.before();
-        let foreseen = before.as_ref().and_then(|_| self.known.foresee(&wanted));
-        let is_ahead = foreseen.is_some();
+        // Whoever has no turn may not be the next one.
+        let foreseen = turn.is_some().then(|| self.known.foresee(&wanted)).flatten();
+        let mut before = foreseen.as_ref().map(|foreseen| foreseen.before.clone());
+        let now;
         let mut sheet = if let Some(foreseen) = foreseen {
+            now = self.clock.now();
             Sheet::ahead(&session, self.ledger_id, foreseen, &wanted, limit).await?
         } else {
-            wait(before.take()).await;
+            self.known.until_ended().await;
+            now = self.clock.now();
             let whose = Whose { ledger_id: self.ledger_id, importing: false };
-            Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?
+            let sheet = Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?;
+            at_work.send_replace(true);
+            sheet
         };
         let answers = decide(&mut sheet, &Stopped(now), works)?;
-        self.known.note(&sheet, ended);
+        self.known.note(&sheet, progress);
         *turn = None;
-        if is_ahead {
+        if let Some(before) = &mut before {
+            // Somebody else may have waited for the lock before it, and wait for these records' places with it.
+            before.until_locked().await;
             write::write_records(&session, &mut sheet).await.map_err(overtaken)?;
-            wait(before).await;
+            before.until_ended().await;
             sheet.confirm(&session, self.ledger_id).await?;
+            at_work.send_replace(true);
         }
         let end = sheet.papers.new.last().map(|new| (new.record.sequence, sheet.mark));
         let began = Instant::now();
@@ -347,15 +355,7 @@ fn fill(group: &mut Vec<Job>, count: &mut usize, jobs: &mut mpsc::Receiver<Job>)
     }
 }
 
-/// Waits until a group has ended, whatever has come of it.
-async fn wait(group: Option<Ended>) {
-    if let Some(mut ended) = group {
-        // Nothing is ever sent: it is closed.
-        let _ = ended.changed().await;
-    }
-}
-
-/// What it means that records can't be written without the lock: another process has taken their places.
+/// What it means that records can't be written without the lock: somebody else has taken their places.
 fn overtaken(trouble: Trouble) -> Trouble {
     match trouble {
         Trouble::Broken(text) => Trouble::InTheWay(text),

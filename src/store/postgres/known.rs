@@ -43,12 +43,35 @@ struct Left {
 struct AtWork {
     /// The request ids that it brings.
     requests: HashSet<RequestId>,
-    /// Closed when it has ended, whatever has come of it.
-    ended: Ended,
+    progress: Progress,
 }
 
-/// Closed when a group has ended: when it is committed, or nothing that rests on it is known any more.
-pub(super) type Ended = watch::Receiver<()>;
+/// How far a group is, for the one that comes after it.
+#[derive(Clone, Debug)]
+pub(super) struct Progress(watch::Receiver<bool>);
+
+impl Progress {
+    /// The progress of a group that is about to begin. The sender says true once the group has the lock of the head
+    /// row, and is dropped when it has ended: when it is committed, or nothing that rests on it is known any more.
+    pub(super) fn begin() -> (watch::Sender<bool>, Self) {
+        let (group, progress) = watch::channel(false);
+        (group, Self(progress))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
+    /// Waits until the group has the lock, or has ended without it.
+    pub(super) async fn until_locked(&mut self) {
+        let _ = self.0.wait_for(|has_lock| *has_lock).await;
+    }
+
+    /// Waits until the group has ended, whatever has come of it.
+    pub(super) async fn until_ended(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
 
 /// An account with its number.
 pub(super) type Numbered = (i64, Account);
@@ -73,11 +96,13 @@ impl Recalled {
     }
 }
 
-/// All that is wanted, as the groups that are still at work will leave it.
+/// All that is wanted, as a group that is still at work will leave it.
 #[derive(Debug)]
 pub(super) struct Foreseen {
     pub(super) head: HeadRow,
     pub(super) accounts: Vec<Numbered>,
+    /// That of the group.
+    pub(super) before: Progress,
 }
 
 impl Known {
@@ -86,29 +111,34 @@ impl Known {
         self.lock().is_alone
     }
 
-    /// The last group, if that has not ended yet.
-    pub(super) fn before(&self) -> Option<Ended> {
-        let left = self.lock();
-        left.at_work.last().map(|last| last.ended.clone()).filter(is_at_work)
+    /// Waits until the last group that was decided has ended.
+    pub(super) async fn until_ended(&self) {
+        let last = self.lock().at_work.last().map(|last| last.progress.clone());
+        if let Some(mut last) = last {
+            last.until_ended().await;
+        }
     }
 
-    /// All that is wanted, as the last group will leave it; nothing when a part of it isn't known, or may be the
-    /// repeat of a request that isn't committed yet.
+    /// All that is wanted, as the last group will leave it. Nothing when that has ended, when a part of it isn't known,
+    /// or when it may be the repeat of a request that isn't committed yet.
     pub(super) fn foresee(&self, wanted: &Wanted) -> Option<Foreseen> {
         let Left { at, is_alone, accounts, at_work } = &*self.lock();
+        let before = at_work.last().map(|last| &last.progress).filter(|last| !last.has_ended())?;
         let is_new = |id| !at_work.iter().any(|group| group.requests.contains(id));
         let can = *is_alone && wanted.is_named() && wanted.requests.iter().all(is_new);
         if !can {
             return None;
         }
         let accounts = wanted.accounts.iter().map(|id| accounts.get(id).cloned());
-        Some(Foreseen { head: (*at)?, accounts: accounts.collect::<Option<_>>()? })
+        let accounts = accounts.collect::<Option<_>>()?;
+        Some(Foreseen { head: (*at)?, accounts, before: before.clone() })
     }
 
-    /// What is known of these. Nothing as long as others write too: who is wrong has to ask once more.
+    /// What is known of these. Nothing as long as others write too: who is wrong has to ask once more. And nothing
+    /// while a group is at work: repeats of what it brings can't be found yet.
     pub(super) fn recall(&self, wanted: &Wanted) -> Recalled {
-        let Left { at, is_alone, accounts, .. } = &*self.lock();
-        if !is_alone {
+        let Left { at, is_alone, accounts, at_work } = &*self.lock();
+        if !is_alone || at_work.iter().any(|group| !group.progress.has_ended()) {
             return Recalled::default();
         }
         Recalled {
@@ -117,7 +147,7 @@ impl Known {
         }
     }
 
-    /// The head row was seen to bear this hash when all groups before had ended.
+    /// The head row was seen to bear this hash by who loads what it works on.
     pub(super) fn see(&self, hash: &ChainHash) {
         let mut left = self.lock();
         left.is_alone = left.at.is_some_and(|at| at.hash == *hash);
@@ -127,7 +157,7 @@ impl Known {
     }
 
     /// How a sheet leaves the books, should it be committed.
-    pub(super) fn note(&self, sheet: &Sheet, ended: Ended) {
+    pub(super) fn note(&self, sheet: &Sheet, progress: Progress) {
         let Left { at, accounts, at_work, .. } = &mut *self.lock();
         let papers = &sheet.papers;
         // Another group may have been here since this one had the lock: one that has lost it and doesn't know yet.
@@ -136,8 +166,8 @@ impl Known {
         }
         *at = Some(sheet.head());
         let ids = papers.new.iter().filter_map(|new| new.record.request.id.clone());
-        at_work.retain(|group| is_at_work(&group.ended));
-        at_work.push(AtWork { requests: ids.collect(), ended });
+        at_work.retain(|group| !group.progress.has_ended());
+        at_work.push(AtWork { requests: ids.collect(), progress });
         for (id, number) in papers.numbers.iter() {
             if let Some(standing) = sheet.desk.books.account(id, sheet.desk.last_time) {
                 let account = standing.account;
@@ -164,17 +194,15 @@ impl Known {
         }
     }
 
-    /// A group has failed: nothing is known any more.
+    /// A group has failed: nothing is known any more of how groups leave the books.
     pub(super) fn forget(&self) {
-        *self.lock() = Left::default();
+        let left = &mut *self.lock();
+        let at_work = std::mem::take(&mut left.at_work);
+        *left = Left { at_work, ..Left::default() };
     }
 
     /// Nothing that is done under the lock can leave it half done.
     fn lock(&self) -> MutexGuard<'_, Left> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn is_at_work(ended: &Ended) -> bool {
-    ended.has_changed().is_ok()
 }

@@ -330,7 +330,7 @@ impl Sheet {
     pub(super) async fn ahead(
         session: &Session,
         ledger_id: LedgerId,
-        Foreseen { head, accounts }: Foreseen,
+        Foreseen { head, accounts, .. }: Foreseen,
         wanted: &Wanted,
         limit_ms: u128,
     ) -> Result<Self, Failure> {
