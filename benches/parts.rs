@@ -1,7 +1,7 @@
 //! How long does each part of a transfer take on its own?
 //!
-//! `cargo bench --bench parts` has criterion take the time of deciding, of the store over few and many accounts,
-//! of the journals, and of all that stands between HTTP and the store. A name picks those that have it:
+//! `cargo bench --bench parts` has criterion take the time of deciding, of the store over few and many accounts
+//! and of its lock, of the journals, and of all that stands between HTTP and the store. A name picks those that have it:
 //! `cargo bench --bench parts -- journal`. What callgrind counts of the same parts is exact, where times on a
 //! shared machine are not: `cargo bench --bench instructions`.
 
@@ -15,7 +15,7 @@ use bank::store::journal::SqliteJournal;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
-use support::parts::{PARTS, record};
+use support::parts::{PARTS, record, under_the_lock};
 
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("transfer");
@@ -33,6 +33,19 @@ fn parts(criterion: &mut Criterion) {
                 work();
                 began.elapsed()
             });
+        });
+    }
+}
+
+/// Of what the store takes, the time for which nobody else gets in: the lock, and all the work under it.
+fn lock(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("transfer");
+    group.measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
+    for (name, accounts) in [("10 thousand", 10_000), ("1 million", 1_000_000)] {
+        let mut held = None;
+        group.bench_function(format!("store: under the lock, {name} accounts"), |bencher| {
+            let held = held.get_or_insert_with(|| under_the_lock(accounts));
+            bencher.iter_custom(held);
         });
     }
 }
@@ -65,5 +78,5 @@ fn journal(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, parts, journal);
+criterion_group!(benches, parts, lock, journal);
 criterion_main!(benches);

@@ -5,6 +5,7 @@
 pub(crate) mod cluster;
 pub(crate) mod echo;
 pub(crate) mod floor;
+pub(crate) mod held;
 pub(crate) mod load;
 pub(crate) mod parts;
 pub(crate) mod table;

@@ -2,6 +2,7 @@
 //! counts their instructions.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bank::clock::SystemClock;
 use bank::grpc::edge::{self, Around, Stage};
@@ -26,6 +27,7 @@ use uuid::Uuid;
 
 use super::echo::Echo;
 use super::floor::Floor;
+use super::held::Held;
 
 /// How many accounts there are, where it isn't said.
 const ACCOUNTS: usize = 10_000;
@@ -160,11 +162,15 @@ fn books() -> (Books, Turn<'static>) {
 }
 
 fn store(accounts: usize) -> Arc<MemoryStore<VolatileJournal, SystemClock>> {
-    let store = MemoryStore::new(LedgerId::new(1), VolatileJournal::default(), SystemClock);
+    Arc::new(store_over(VolatileJournal::default(), accounts))
+}
+
+fn store_over<J: Journal>(journal: J, accounts: usize) -> MemoryStore<J, SystemClock> {
+    let store = MemoryStore::new(LedgerId::new(1), journal, SystemClock);
     for number in 0..accounts {
         execute_now(&store, opening(number));
     }
-    Arc::new(store)
+    store
 }
 
 /// In memory everything is done at the first poll.
@@ -210,6 +216,19 @@ fn execute(name: &'static str, accounts: usize) -> Part {
             execute_now(&*store, request);
         },
     )
+}
+
+/// Executes transfers over so many accounts, and says how long the lock was held for them in all.
+pub(crate) fn under_the_lock(accounts: usize) -> impl FnMut(u64) -> Duration {
+    let store = store_over(Held::over(VolatileJournal::default()), accounts);
+    let mut transfers = Transfers::between(accounts);
+    move |count| {
+        store.journal().take();
+        for _ in 0..count {
+            execute_now(&store, transfers.request());
+        }
+        store.journal().take()
+    }
 }
 
 fn convert(name: &'static str) -> Part {
