@@ -30,7 +30,7 @@ mod stored {
 
 pub use plain::PlainPosting;
 pub(super) use plain::decode_plain;
-pub(super) use stored::Record as StoredRecord;
+use stored::Record as StoredRecord;
 
 /// Why bytes are no record.
 #[derive(Debug, thiserror::Error)]
@@ -68,22 +68,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Linked, DecodeError> {
     Ok(Linked { record: from_stored(stored)?, previous_hash })
 }
 
-/// How many bytes [`encode_delimited`] will write.
-pub(super) fn delimited_length(stored: &StoredRecord) -> usize {
-    let length = stored.encoded_len();
-    prost::length_delimiter_len(length) + length
-}
-
-/// Appends a record with its length before it.
-pub(super) fn encode_delimited(stored: &StoredRecord, buffer: &mut Vec<u8>) {
-    stored.encode_length_delimited(buffer).expect("a Vec grows as needed");
-}
-
-/// Reads a record with its length before it; what follows it is left alone.
-pub(super) fn decode_delimited(bytes: &[u8]) -> Result<Record, DecodeError> {
-    from_stored(StoredRecord::decode_length_delimited(bytes)?)
-}
-
 /// Writes an account by itself.
 pub(super) fn encode_account(account: &Account) -> Vec<u8> {
     store_account(account).encode_to_vec()
@@ -119,7 +103,7 @@ pub(super) fn number_of_hold_state(hold: &Hold) -> i32 {
     store_hold(hold).state
 }
 
-pub(super) fn to_stored(record: &Record) -> StoredRecord {
+fn to_stored(record: &Record) -> StoredRecord {
     let movement = record.request.command.movement();
     let posting = |posting: &Posting| store_posting(posting, movement.as_ref());
     StoredRecord {
