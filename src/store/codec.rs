@@ -7,8 +7,10 @@ mod command;
 mod outcome;
 mod plain;
 mod refusal;
+mod write;
 
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::ledger::{
     Account, AccountId, AccountState, Amount, CallerName, Change, Currency, Hold, Labels,
@@ -31,6 +33,7 @@ mod stored {
 pub use plain::PlainPosting;
 pub(super) use plain::decode_plain;
 use stored::Record as StoredRecord;
+use write::write_plain;
 
 /// Why bytes are no record.
 #[derive(Debug, thiserror::Error)]
@@ -49,16 +52,20 @@ pub(super) struct Linked {
     pub(super) previous_hash: Vec<u8>,
 }
 
-/// Writes a record without the hash of the one before it.
-pub(super) fn encode(record: &Record) -> Vec<u8> {
-    to_stored(record).encode_to_vec()
+/// Writes a record, without the hash of the one before it, behind what the buffer has.
+pub(super) fn encode(record: &Record, buffer: &mut Vec<u8>) {
+    if !write_plain(record, buffer) {
+        to_stored(record).encode(buffer).expect("a Vec grows as needed");
+    }
 }
 
 /// Adds the hash of the record before to what [`encode`] has written. The fields of a message may stand in
 /// any order, so it is put at the end.
 pub(super) fn encode_previous_hash(hash: &[u8; 32], buffer: &mut Vec<u8>) {
     const PREVIOUS_HASH: u32 = 5;
-    prost::encoding::bytes::encode(PREVIOUS_HASH, &hash.to_vec(), buffer);
+    encode_key(PREVIOUS_HASH, WireType::LengthDelimited, buffer);
+    encode_varint(hash.len() as u64, buffer);
+    buffer.extend_from_slice(hash);
 }
 
 /// Reads a record, and the hash in it.

@@ -165,7 +165,9 @@ impl Journal for SqliteJournal {
     }
 
     fn append(&self, record: &Record) {
-        self.queue.push(codec::encode(record));
+        let mut bytes = Vec::new();
+        codec::encode(record, &mut bytes);
+        self.queue.push(bytes);
     }
 
     fn read(&self, sequence: Sequence) -> Result<Record, Error> {

@@ -22,6 +22,8 @@ pub struct VolatileJournal {
 #[derive(Debug, Default)]
 struct Arena {
     chunks: Vec<Chunk>,
+    /// Where a record is written at first, since only then its length is known.
+    written: Vec<u8>,
 }
 
 /// Records, one after the other.
@@ -40,8 +42,9 @@ impl Arena {
     }
 
     fn append(&mut self, record: &Record) {
-        let written = codec::encode(record);
-        let length = written.len();
+        self.written.clear();
+        codec::encode(record, &mut self.written);
+        let length = self.written.len();
         let has_room = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() >= length;
         if !self.chunks.last().is_some_and(has_room) {
             self.chunks.push(Chunk {
@@ -52,7 +55,7 @@ impl Arena {
         }
         let number = self.chunks.len() - 1;
         let chunk = &mut self.chunks[number];
-        chunk.bytes.extend_from_slice(&written);
+        chunk.bytes.extend_from_slice(&self.written);
         chunk.ends.push(u32::try_from(chunk.bytes.len()).expect("a chunk is far below 4 GiB"));
     }
 

@@ -202,7 +202,8 @@ impl Files for Papers {
     }
 
     fn file(&mut self, _: &Books, record: &Record) {
-        let mut stored = codec::encode(record);
+        let mut stored = Vec::new();
+        codec::encode(record, &mut stored);
         codec::encode_previous_hash(self.hash.as_bytes(), &mut stored);
         self.file_stored(record.clone(), stored);
     }

@@ -1,0 +1,217 @@
+//! Plain postings, written in a hurry.
+//!
+//! They are nearly all records of a ledger, and are written while the books are locked. The generated messages
+//! would need a copy of every text, and would add up every length twice. **Invariant:** what is written is, byte
+//! by byte, what those would have come to.
+
+use crate::ledger::{AccountId, Balance, CallerName, Change, Command, Record, Request, RequestId};
+
+/// Writes a record behind what the buffer has, if it is a posting that its command says all about; else nothing.
+pub(super) fn write_plain(record: &Record, buffer: &mut Vec<u8>) -> bool {
+    let Request { id, caller, command } = &record.request;
+    let (number, account, to, money, description, labels) = match command {
+        Command::Deposit { account_id, amount, description, labels } => {
+            (6, account_id, None, amount, description, labels)
+        }
+        Command::Withdraw { account_id, amount, description, labels } => {
+            (7, account_id, None, amount, description, labels)
+        }
+        Command::Transfer { parties, amount, description, labels } => {
+            (8, parties.from(), Some(parties.to()), amount, description, labels)
+        }
+        _ => return false,
+    };
+    let Ok(Change::Posted(posting)) = &record.outcome else { return false };
+    if command.movement().as_ref() != Some(&posting.movement) {
+        return false;
+    }
+    let mut fields = Fields(buffer);
+    fields.number(1, record.sequence.number());
+    fields.number(2, record.time.micros().cast_unsigned());
+    fields.text(3, id.as_ref().map_or("", RequestId::as_str));
+    fields.text(4, caller.as_ref().map_or("", CallerName::as_str));
+    fields.message(number, |command| {
+        command.text(1, account.as_str());
+        command.text(2, to.map_or("", AccountId::as_str));
+        command.number(3, money.amount.minor_units().cast_unsigned());
+        command.text(4, money.currency.code());
+        command.text(5, description.as_str());
+        for (key, value) in labels.iter() {
+            command.message(6, |label| {
+                label.text(1, key);
+                label.text(2, value);
+            });
+        }
+    });
+    fields.message(9, |posted| {
+        posted.message(1, |balance| balance.balance(posting.from_balance));
+        posted.message(2, |balance| balance.balance(posting.to_balance));
+    });
+    true
+}
+
+/// The fields of a message, behind what the buffer has. Zeros and empty texts are left out, as proto3 does.
+struct Fields<'a>(&'a mut Vec<u8>);
+
+impl Fields<'_> {
+    const VARINT: u32 = 0;
+    const LENGTH_DELIMITED: u32 = 2;
+
+    fn key(&mut self, field: u32, wire_type: u32) {
+        self.varint(u64::from(field << 3 | wire_type));
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
+    }
+
+    fn number(&mut self, field: u32, value: u64) {
+        if value != 0 {
+            self.key(field, Self::VARINT);
+            self.varint(value);
+        }
+    }
+
+    fn text(&mut self, field: u32, text: &str) {
+        if !text.is_empty() {
+            self.key(field, Self::LENGTH_DELIMITED);
+            self.varint(text.len() as u64);
+            self.0.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    fn message(&mut self, field: u32, write: impl FnOnce(&mut Fields<'_>)) {
+        self.key(field, Self::LENGTH_DELIMITED);
+        let start = self.0.len();
+        write(self);
+        // Its length is known only now, and stands before it.
+        let end = self.0.len();
+        self.varint((end - start) as u64);
+        let length_bytes = self.0.len() - end;
+        self.0[start..].rotate_right(length_bytes);
+    }
+
+    fn balance(&mut self, balance: Balance) {
+        // Of the type sint64: those near zero are short, below it too.
+        let posted = balance.posted << 1 ^ balance.posted >> 63;
+        self.number(1, posted.cast_unsigned());
+        self.number(2, balance.held.cast_unsigned());
+        self.number(3, balance.overdraft_limit.minor_units().cast_unsigned());
+        self.number(4, balance.version);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::super::{Linked, decode, encode, to_stored};
+    use super::*;
+    use crate::ledger::{
+        Amount, Currency, Description, Labels, Money, Movement, OverdraftLimit, Parties, Posting,
+        Sequence, Time,
+    };
+
+    fn balance(posted: i64, held: i64, limit: i64, version: u64) -> Balance {
+        let overdraft_limit = OverdraftLimit::new(limit).expect("it is not below 0");
+        Balance { posted, held, overdraft_limit, version }
+    }
+
+    /// Records of this command, with figures from the smallest to the largest.
+    fn records(command: &Command) -> Vec<Record> {
+        let balances = [
+            balance(0, 0, 0, 0),
+            balance(-1, 1, 63, 127),
+            balance(64, 127, 128, 128),
+            balance(-65, 16_383, 16_384, 1 << 35),
+            balance(i64::MAX, i64::MAX, i64::MAX, u64::MAX),
+            balance(i64::MIN, 0, 0, 1),
+        ];
+        let ids = [None, Some("r"), Some("6f0c3bd4-7e6a-4bfe-9d3e-6f8c4a8b1c11")];
+        let times = [i64::MIN, -1, 0, 1, 1_764_000_000_000_000, i64::MAX];
+        let mut records = Vec::new();
+        for (number, from_balance) in balances.into_iter().enumerate() {
+            let id = ids[number % 3].map(|id| RequestId::parse(id).expect("it is visible"));
+            let caller = (number % 2 == 1).then(|| CallerName::parse("till").expect("it is one"));
+            let movement = command.movement().expect("it moves money");
+            let to_balance = balances[5 - number];
+            let posting = Posting { movement, from_balance, to_balance };
+            records.push(Record {
+                sequence: Sequence::new(1 << (number * 12)),
+                time: Time::from_micros(times[number]),
+                request: Request { id, caller, command: command.clone() },
+                outcome: Ok(Change::Posted(posting)),
+            });
+        }
+        records
+    }
+
+    fn commands() -> Vec<Command> {
+        let account = |id: &str| AccountId::parse(id).expect("it is one");
+        let money = |amount, code| Money {
+            currency: Currency::parse(code).expect("it is known"),
+            amount: Amount::new(amount).expect("it is above 0"),
+        };
+        // A length has one byte, or two, or three.
+        let texts = ["", "rent", &"x".repeat(127), &"y".repeat(128), &"z".repeat(512)];
+        let value = "v".repeat(256);
+        let keys: Vec<String> =
+            (0..32).map(|number| format!("{}{number}", "k".repeat(60))).collect();
+        let mut commands = Vec::new();
+        for (number, text) in texts.into_iter().enumerate() {
+            let description = Description::parse(text).expect("it fits");
+            let pairs = keys.iter().map(|key| (key.as_str(), value.as_str())).take(number * 8);
+            let labels = Labels::parse(pairs.chain([("empty", "")])).unwrap_or_default();
+            let parties = Parties::new(account("a"), account(&"b".repeat(64)));
+            commands.extend([
+                Command::Deposit {
+                    account_id: account("alice"),
+                    amount: money(1, "USD"),
+                    description: description.clone(),
+                    labels: labels.clone(),
+                },
+                Command::Withdraw {
+                    account_id: account(&"c".repeat(64)),
+                    amount: money(i64::MAX, "ABCDEFGHIJKLMNOP/10"),
+                    description: description.clone(),
+                    labels: Labels::default(),
+                },
+                Command::Transfer {
+                    parties: parties.expect("they are two"),
+                    amount: money(128, "BTC/8"),
+                    description,
+                    labels,
+                },
+            ]);
+        }
+        commands
+    }
+
+    #[test]
+    fn what_is_written_is_what_the_messages_come_to() {
+        for record in commands().iter().flat_map(records) {
+            let mut written = b"before".to_vec();
+            assert!(write_plain(&record, &mut written));
+            assert_eq!(written, [b"before", &to_stored(&record).encode_to_vec()[..]].concat());
+        }
+    }
+
+    #[test]
+    fn another_movement_than_was_asked_for_is_written_too() {
+        for mut record in commands().iter().flat_map(records) {
+            let Ok(Change::Posted(posting)) = &mut record.outcome else { panic!("it is posted") };
+            let movement =
+                Movement { amount: Amount::new(7).expect("it is"), ..posting.movement.clone() };
+            posting.movement = movement;
+            assert!(!write_plain(&record, &mut Vec::new()));
+            let mut written = Vec::new();
+            encode(&record, &mut written);
+            let read = decode(&written).map(|Linked { record, .. }| record);
+            assert_eq!(read.expect("it can be read"), record);
+        }
+    }
+}
