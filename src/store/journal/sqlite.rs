@@ -165,9 +165,7 @@ impl Journal for SqliteJournal {
     }
 
     fn append(&self, record: &Record) {
-        let mut bytes = Vec::new();
-        codec::encode(record, &mut bytes);
-        self.queue.push(bytes);
+        self.queue.push(|bytes| codec::encode(record, bytes));
     }
 
     fn read(&self, sequence: Sequence) -> Result<Record, Error> {

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode};
 use tokio_util::sync::CancellationToken;
 
@@ -45,8 +44,9 @@ pub(super) struct Queue {
 
 #[derive(Debug)]
 struct State {
-    /// Records that are not durable yet, in order, without their links.
-    pending: VecDeque<Bytes>,
+    /// Records that are not durable yet, in order, in the groups in which they are written. The first one stays
+    /// here while it is written, as it is; all but the last are full otherwise.
+    groups: VecDeque<Arc<Group>>,
     /// How many bytes they have.
     bytes: usize,
     /// The sequence of the first of them.
@@ -57,11 +57,35 @@ struct State {
     has_room: bool,
 }
 
+/// Records without their links, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    bytes: Vec<u8>,
+    /// Where each record ends.
+    ends: Vec<usize>,
+}
+
+impl Group {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, index: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |previous| self.ends[previous]);
+        self.bytes.get(start..end)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+}
+
 impl Queue {
     /// An empty queue after a record.
     pub(super) fn after(last: Sequence) -> Self {
         let state = State {
-            pending: VecDeque::new(),
+            groups: VecDeque::new(),
             bytes: 0,
             first: last.next(),
             closed: false,
@@ -74,21 +98,38 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the next record.
-    pub(super) fn push(&self, record: Vec<u8>) {
+    /// Takes the next record, which is written behind those before it.
+    pub(super) fn push(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.lock();
-        state.bytes += record.len();
-        state.pending.push_back(Bytes::from(record));
-        if state.pending.len() == 1 {
+        let State { groups, bytes, .. } = &mut *state;
+        let was_empty = groups.is_empty();
+        // Nobody adds to a group that is being written.
+        let is_open = |group: &mut Arc<Group>| group.len() < GROUP && Arc::get_mut(group).is_some();
+        if !groups.back_mut().is_some_and(is_open) {
+            groups.push_back(Arc::default());
+        }
+        let group = groups.back_mut().and_then(Arc::get_mut).expect("it is open");
+        let start = group.bytes.len();
+        write(&mut group.bytes);
+        group.ends.push(group.bytes.len());
+        *bytes += group.bytes.len() - start;
+        if was_empty {
             self.changed.notify_one();
         }
     }
 
     /// A record that is not durable yet.
-    pub(super) fn find(&self, sequence: Sequence) -> Option<Bytes> {
+    pub(super) fn find(&self, sequence: Sequence) -> Option<Vec<u8>> {
         let state = self.lock();
         let index = sequence.number().checked_sub(state.first.number())?;
-        state.pending.get(usize::try_from(index).ok()?).cloned()
+        let mut index = usize::try_from(index).ok()?;
+        for group in &state.groups {
+            match index.checked_sub(group.len()) {
+                None => return group.get(index).map(<[u8]>::to_vec),
+                Some(further) => index = further,
+            }
+        }
+        None
     }
 
     /// How many records up to this one wait to be durable.
@@ -118,24 +159,26 @@ impl Queue {
 
     /// Waits for records: the next group, which stays in the queue; empty when the time is up, none at the
     /// end.
-    fn next_group(&self, time: Duration) -> Option<(Sequence, Vec<Bytes>)> {
+    fn next_group(&self, time: Duration) -> Option<(Sequence, Arc<Group>)> {
         let state = self.lock();
         let (state, _) = self
             .changed
-            .wait_timeout_while(state, time, |state| state.pending.is_empty() && !state.closed)
+            .wait_timeout_while(state, time, |state| state.groups.is_empty() && !state.closed)
             .unwrap_or_else(PoisonError::into_inner);
-        if state.pending.is_empty() && state.closed {
-            return None;
+        match state.groups.front() {
+            None if state.closed => None,
+            group => Some((state.first, group.cloned().unwrap_or_default())),
         }
-        Some((state.first, state.pending.iter().take(GROUP).cloned().collect()))
     }
 
-    /// Forgets records that are durable now.
-    fn forget(&self, count: usize) {
+    /// Forgets the first group, whose records are durable now. Whoever calls has it still, so that its memory is
+    /// let go of without the lock.
+    fn forget_group(&self) {
         let mut state = self.lock();
-        let bytes: usize = state.pending.drain(..count).map(|record| record.len()).sum();
-        state.bytes -= bytes;
-        state.first = Sequence::new(state.first.number() + count as u64);
+        if let Some(group) = state.groups.pop_front() {
+            state.bytes -= group.bytes.len();
+            state.first = Sequence::new(state.first.number() + group.len() as u64);
+        }
     }
 }
 
@@ -172,10 +215,10 @@ impl Writer {
     fn write(&mut self) -> Result<(), Failure> {
         let mut looked_at = Instant::now();
         while let Some((first, group)) = self.queue.next_group(SPACE_INTERVAL) {
-            if !group.is_empty() {
+            if group.len() > 0 {
                 let last = self.commit(first, &group)?;
                 self.writing.group_sizes.observe(group.len() as u64);
-                self.queue.forget(group.len());
+                self.queue.forget_group();
                 self.announcer.announce(last);
                 self.ask_for_checkpoint();
             }
@@ -207,7 +250,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, first: Sequence, group: &[Bytes]) -> rusqlite::Result<Sequence> {
+    fn commit(&mut self, first: Sequence, group: &Group) -> rusqlite::Result<Sequence> {
         self.begin()?;
         let mut hash = self.last_hash;
         let mut sequence = first;
@@ -216,8 +259,8 @@ impl Writer {
             let mut insert = self.connection.prepare_cached(
                 "INSERT INTO records (sequence, record, checksum) VALUES (?1, ?2, ?3)",
             )?;
-            for (index, record) in group.iter().enumerate() {
-                sequence = Sequence::new(first.number() + index as u64);
+            for (sequence_number, record) in (first.number()..).zip(group.iter()) {
+                sequence = Sequence::new(sequence_number);
                 stored.clear();
                 stored.extend_from_slice(record);
                 codec::encode_previous_hash(hash.as_bytes(), &mut stored);
@@ -296,17 +339,59 @@ mod tests {
     fn what_waits_to_be_written_is_bounded() {
         const RECORD: usize = 1 << 20;
         let queue = Queue::after(Sequence::default());
-        let mut count = 0;
+        let push = || queue.push(|bytes| bytes.resize(bytes.len() + RECORD, 0));
+        push();
+        let (_, first) = queue.next_group(Duration::ZERO).expect("it is open");
+        let mut count = 1;
         while queue.admit() == Ok(()) {
-            queue.push(vec![0; RECORD]);
+            push();
             count += 1;
         }
         assert_eq!(queue.admit(), Err(Error::Overloaded));
         assert_eq!(count, QUEUE_BYTES / RECORD + 1);
-        queue.forget(1);
+        queue.forget_group();
+        drop(first);
         assert_eq!(queue.admit(), Ok(()));
-        queue.forget(count - 1);
+        queue.forget_group();
         queue.lock().has_room = false;
         assert_eq!(queue.admit(), Err(Error::Full));
+    }
+
+    /// A record is found wherever it is, and is in one group, however many there are.
+    #[test]
+    fn what_waits_is_found_and_comes_in_groups_in_order() {
+        let queue = Queue::after(Sequence::new(10));
+        let push = |numbers: std::ops::Range<u64>| {
+            for number in numbers {
+                queue.push(|bytes| bytes.extend_from_slice(number.to_string().as_bytes()));
+            }
+        };
+        let found = |number: u64| queue.find(Sequence::new(number));
+        let end = 14 + 2 * GROUP as u64;
+        push(11..14);
+        let (first, group) = queue.next_group(Duration::ZERO).expect("it is open");
+        assert_eq!((first, group.len()), (Sequence::new(11), 3));
+        // They come while that is written.
+        push(14..end);
+        for number in 11..end {
+            assert_eq!(found(number), Some(number.to_string().into_bytes()));
+        }
+        assert_eq!((found(10), found(end)), (None, None));
+
+        let mut next = 11;
+        for size in [3, GROUP, GROUP] {
+            let (first, group) = queue.next_group(Duration::ZERO).expect("it is open");
+            assert_eq!((first, group.len()), (Sequence::new(next), size));
+            for record in group.iter() {
+                assert_eq!(record, next.to_string().as_bytes());
+                next += 1;
+            }
+            queue.forget_group();
+            assert_eq!((found(next - 1), found(next).is_some()), (None, next < end));
+        }
+        let (_, group) = queue.next_group(Duration::ZERO).expect("it is open");
+        assert_eq!(group.len(), 0);
+        queue.close();
+        assert!(queue.next_group(Duration::ZERO).is_none());
     }
 }
