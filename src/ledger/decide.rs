@@ -50,7 +50,7 @@ pub fn decide(books: &Books, request: &Request, turn: Turn<'_>) -> Result<Change
                 update_time: now,
                 revision: 1,
             },
-            command.movement().as_ref(),
+            command.movement(),
         ),
         Command::UpdateAccount { account_id, display_name, overdraft_limit, labels, etag } => {
             let standing = existing(books, account_id, now)?;
@@ -78,16 +78,16 @@ pub fn decide(books: &Books, request: &Request, turn: Turn<'_>) -> Result<Change
             let to = existing(books, account_id, now)?;
             let movement = Movement::deposit(account_id, amount);
             check_movable(&[to], &movement)?;
-            post(&movement, external_balance(books, &movement.from, now), to.balance)
-                .map(Change::Posted)
+            let from_before = external_balance(books, &movement.from, now);
+            post(movement, from_before, to.balance).map(Change::Posted)
         }
         Command::Withdraw { account_id, amount, .. } => {
             let from = existing(books, account_id, now)?;
             let movement = Movement::withdrawal(account_id, amount);
             check_movable(&[from], &movement)?;
             check_funds(from, &movement)?;
-            post(&movement, from.balance, external_balance(books, &movement.to, now))
-                .map(Change::Posted)
+            let to_before = external_balance(books, &movement.to, now);
+            post(movement, from.balance, to_before).map(Change::Posted)
         }
         Command::Transfer { parties, amount, .. } => {
             let from = existing(books, parties.from(), now)?;
@@ -95,7 +95,7 @@ pub fn decide(books: &Books, request: &Request, turn: Turn<'_>) -> Result<Change
             let movement = Movement::transfer(parties.from(), parties.to(), amount);
             check_movable(&[from, to], &movement)?;
             check_funds(from, &movement)?;
-            post(&movement, from.balance, to.balance).map(Change::Posted)
+            post(movement, from.balance, to.balance).map(Change::Posted)
         }
         Command::PlaceHold { parties, amount, ttl, description, labels } => {
             let hold = Hold {
@@ -157,7 +157,7 @@ fn capture(
         });
     }
     let to_balance = to.map_or_else(|| external_balance(books, &movement.to, now), |to| to.balance);
-    let posting = post(&movement, from.balance.release(hold.amount.amount), to_balance)?;
+    let posting = post(movement, from.balance.release(hold.amount.amount), to_balance)?;
     let state = HoldState::Captured { captured: amount, transaction: turn.sequence };
     let hold = Hold { state, update_time: now, ..hold.clone() };
     Ok(Change::HoldCaptured { hold, posting })
@@ -202,14 +202,14 @@ fn reverse(
     if !from.account.id.is_external() {
         check_funds(from, &movement)?;
     }
-    let posting = post(&movement, from.balance, to.balance)?;
+    let posting = post(movement, from.balance, to.balance)?;
     Ok(Change::Reversed { original, posting })
 }
 
 fn open(
     books: &Books,
     account: Account,
-    initial_deposit: Option<&Movement>,
+    initial_deposit: Option<Movement>,
 ) -> Result<Change, Refusal> {
     if books.number(&account.id).is_some() {
         return Err(Refusal::AccountAlreadyExists { account_id: account.id });
@@ -218,7 +218,8 @@ fn open(
         return Ok(Change::AccountOpened { account, deposit: None });
     };
     let now = account.create_time;
-    let deposit = post(movement, external_balance(books, &movement.from, now), account.balance)?;
+    let from_before = external_balance(books, &movement.from, now);
+    let deposit = post(movement, from_before, account.balance)?;
     Ok(Change::AccountOpened {
         account: Account { balance: deposit.to_balance, ..account },
         deposit: Some(deposit),
@@ -258,12 +259,12 @@ fn with_state(standing: Standing<'_>, state: AccountState, now: Time) -> Change 
     Change::AccountChanged { account: Account { state, update_time: now, revision, ..account } }
 }
 
-fn post(movement: &Movement, from_before: Balance, to_before: Balance) -> Result<Posting, Refusal> {
+fn post(movement: Movement, from_before: Balance, to_before: Balance) -> Result<Posting, Refusal> {
     let out_of_range = |id: &AccountId| Refusal::BalanceOutOfRange { account_id: id.clone() };
     let from_balance =
         from_before.debit(movement.amount).ok_or_else(|| out_of_range(&movement.from))?;
     let to_balance = to_before.credit(movement.amount).ok_or_else(|| out_of_range(&movement.to))?;
-    Ok(Posting { movement: movement.clone(), from_balance, to_balance })
+    Ok(Posting { movement, from_balance, to_balance })
 }
 
 /// The outside world is there for every currency, with 0 before its first entry.
