@@ -218,8 +218,13 @@ impl Books {
         self.totals.iter()
     }
 
-    /// Takes over what was decided in the given turn.
-    pub fn apply(&mut self, change: &Change, sequence: Sequence, now: Time) {
+    /// Takes over what was decided in the given turn: the numbers of the accounts that have an entry of it.
+    pub fn apply(
+        &mut self,
+        change: &Change,
+        sequence: Sequence,
+        now: Time,
+    ) -> [Option<AccountNumber>; 2] {
         match change {
             Change::AccountOpened { account, deposit } => {
                 let external = AccountId::external(&account.currency);
@@ -231,14 +236,13 @@ impl Books {
                 if let Some(totals) = self.totals.get_mut(&account.currency) {
                     totals.account_count = totals.account_count.saturating_add(1);
                 }
-                if let Some(deposit) = deposit {
-                    self.post(deposit);
-                }
+                deposit.as_ref().map_or([None; 2], |deposit| self.post(deposit))
             }
             Change::AccountChanged { account } => {
                 if let Some(entry) = self.entry_mut(&account.id) {
                     entry.account.clone_from(account);
                 }
+                [None; 2]
             }
             Change::Posted(posting) => self.post(posting),
             Change::HoldPlaced { hold, .. } => {
@@ -247,22 +251,24 @@ impl Books {
                     entry.holds.get_or_insert_default().placed.push(hold.placed);
                 }
                 self.holds.insert(hold.placed, hold.clone());
+                [None; 2]
             }
             Change::HoldCaptured { hold, posting } => {
                 self.let_go(hold);
                 self.holds.insert(hold.placed, hold.clone());
-                self.post(posting);
+                self.post(posting)
             }
             Change::HoldReleased { hold } => {
                 self.let_go(hold);
                 self.holds.insert(hold.placed, hold.clone());
+                [None; 2]
             }
             Change::Reversed { original, posting } => {
                 let reversals = self.reversals.entry(*original).or_default();
                 let amount = posting.movement.amount.minor_units();
                 reversals.amount = reversals.amount.saturating_add(amount);
                 reversals.records.push(sequence);
-                self.post(posting);
+                self.post(posting)
             }
         }
     }
@@ -307,60 +313,64 @@ impl Books {
         let [(from, from_balance), (to, to_balance)] = sides;
         let number = |id| self.numbers.find(id, &self.accounts);
         let numbers = [number(from)?, number(to)?];
-        let [from, to] = numbers;
-        self.set_balance_at(from, from_balance);
-        let currency = self.set_balance_at(to, to_balance)?;
-        if let Some(totals) = self.totals.get_mut(&currency) {
+        let there = numbers.map(Some);
+        if let Some(totals) = self.set_balances(there, [from_balance, to_balance]) {
             totals.transaction_count = totals.transaction_count.saturating_add(1);
         }
         Some(numbers)
     }
 
-    fn post(&mut self, posting: &Posting) {
+    fn post(&mut self, posting: &Posting) -> [Option<AccountNumber>; 2] {
         let movement = &posting.movement;
-        self.set_balance(&movement.from, posting.from_balance);
-        self.set_balance(&movement.to, posting.to_balance);
-        if let Some(totals) = self.totals.get_mut(&movement.currency) {
+        let numbers = [self.number(&movement.from), self.number(&movement.to)];
+        let balances = [posting.from_balance, posting.to_balance];
+        if let Some(totals) = self.set_balances(numbers, balances) {
             totals.transaction_count = totals.transaction_count.saturating_add(1);
         }
+        numbers
     }
 
     fn unpost(&mut self, posting: &Posting) {
         let movement = &posting.movement;
         let amount = movement.amount.minor_units();
-        for (id, after, moved) in [
-            (&movement.from, posting.from_balance, amount),
-            (&movement.to, posting.to_balance, amount.saturating_neg()),
-        ] {
-            let posted = after.posted.saturating_add(moved);
-            let version = after.version.saturating_sub(1);
-            self.set_balance(id, Balance { posted, version, ..after });
-        }
-        if let Some(totals) = self.totals.get_mut(&movement.currency) {
+        let numbers = [self.number(&movement.from), self.number(&movement.to)];
+        let before = |after: Balance, moved: i64| Balance {
+            posted: after.posted.saturating_add(moved),
+            version: after.version.saturating_sub(1),
+            ..after
+        };
+        let balances = [
+            before(posting.from_balance, amount),
+            before(posting.to_balance, amount.saturating_neg()),
+        ];
+        if let Some(totals) = self.set_balances(numbers, balances) {
             totals.transaction_count = totals.transaction_count.saturating_sub(1);
         }
     }
 
-    fn set_balance(&mut self, id: &AccountId, balance: Balance) {
-        if let Some(number) = self.number(id) {
-            self.set_balance_at(number, balance);
-        }
+    /// The totals of the accounts' one currency.
+    fn set_balances(
+        &mut self,
+        [from, to]: [Option<AccountNumber>; 2],
+        [from_balance, to_balance]: [Balance; 2],
+    ) -> Option<&mut Totals> {
+        self.set_balance(from?, from_balance);
+        self.set_balance(to?, to_balance)
     }
 
-    /// The account's currency; `None` when there is no such account.
-    fn set_balance_at(&mut self, number: AccountNumber, balance: Balance) -> Option<Currency> {
-        let Entry { account, .. } = self.accounts.get_mut(number)?;
-        let before = i128::from(account.balance.posted);
+    /// The totals of the account's currency; `None` when there is no such account.
+    fn set_balance(&mut self, number: AccountNumber, balance: Balance) -> Option<&mut Totals> {
+        let account = &mut self.accounts.get_mut(number)?.account;
+        let added = i128::from(balance.posted).saturating_sub(account.balance.posted.into());
         account.balance = balance;
-        let added = i128::from(balance.posted).saturating_sub(before);
-        let currency = account.currency.clone();
-        let is_external = account.id.is_external();
-        if let Some(totals) = self.totals.get_mut(&currency) {
-            let side =
-                if is_external { &mut totals.external_posted } else { &mut totals.accounts_posted };
-            *side = side.saturating_add(added);
-        }
-        Some(currency)
+        let totals = self.totals.get_mut(&account.currency)?;
+        let side = if account.id.is_external() {
+            &mut totals.external_posted
+        } else {
+            &mut totals.accounts_posted
+        };
+        *side = side.saturating_add(added);
+        Some(totals)
     }
 
     fn hold_back(&mut self, hold: &Hold, now: Time) {

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 
 use crate::clock::Clock;
 use crate::ledger::{
-    Books, LedgerId, Record, Refusal, Request, RequestId, Sequence, Time, TransactionId, Turn,
-    decide,
+    AccountNumber, Books, LedgerId, Record, Refusal, Request, RequestId, Sequence, Time,
+    TransactionId, Turn, decide,
 };
 
 use super::bounds::{Bounds, Room};
@@ -34,9 +34,12 @@ pub(super) trait Files {
     /// A record that there is.
     fn read(&self, sequence: Sequence) -> Result<Record, Error>;
 
-    /// Takes the next record, which the books have taken over.
-    fn file(&mut self, books: &Books, record: &Record);
+    /// Takes the next record, which the books have taken over, and the accounts that have an entry of it.
+    fn file(&mut self, books: &Books, record: &Record, entries: Entries);
 }
+
+/// The numbers of the accounts that have an entry of a record.
+pub(super) type Entries = [Option<AccountNumber>; 2];
 
 /// What a request comes to.
 enum Decision {
@@ -54,28 +57,38 @@ enum Failure {
     Store(Error),
 }
 
-/// What was decided in a batch: in the books already, but not filed yet.
+/// What was answered in a batch. What is new is in the books already, but not filed yet.
 #[derive(Default)]
 struct Pending {
-    records: Vec<Record>,
+    answers: Vec<Executed>,
+    /// Which answers have new records, in order of their sequences, and the entries of each.
+    new: Vec<(usize, Entries)>,
     by_id: HashMap<RequestId, usize>,
 }
 
 impl Pending {
-    fn push(&mut self, record: Record) {
+    fn push(&mut self, record: Box<Record>, entries: Entries) {
+        let index = self.answers.len();
         if let Some(id) = &record.request.id {
-            self.by_id.insert(id.clone(), self.records.len());
+            self.by_id.insert(id.clone(), index);
         }
-        self.records.push(record);
+        self.new.push((index, entries));
+        self.answers.push(Executed { record, replayed: false });
+    }
+
+    /// The new records, in order.
+    fn records(&self) -> impl DoubleEndedIterator<Item = (&Record, Entries)> {
+        self.new.iter().map(|(index, entries)| (&*self.answers[*index].record, *entries))
     }
 
     fn find(&self, id: &RequestId) -> Option<&Record> {
-        self.by_id.get(id).map(|index| &self.records[*index])
+        self.by_id.get(id).map(|index| &*self.answers[*index].record)
     }
 
     fn at(&self, sequence: Sequence) -> Option<&Record> {
-        let index = self.records.binary_search_by_key(&sequence, |record| record.sequence);
-        index.ok().map(|index| &self.records[index])
+        let record = |index: usize| &*self.answers[index].record;
+        let found = self.new.binary_search_by_key(&sequence, |(index, _)| record(*index).sequence);
+        found.ok().map(|found| record(self.new[found].0))
     }
 }
 
@@ -100,8 +113,8 @@ impl Desk {
         match self.decide(files, clock, request, &Pending::default())? {
             Decision::Answered(answer) => Ok(answer),
             Decision::New(record) => {
-                self.take(&record);
-                files.file(&self.books, &record);
+                let entries = self.take(&record);
+                files.file(&self.books, &record, entries);
                 Ok(executed(record, false))
             }
         }
@@ -128,22 +141,18 @@ impl Desk {
     ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
         let before = self.last_sequence;
         let mut pending = Pending::default();
-        let mut answers = Vec::with_capacity(requests.len());
-        for (index, request) in requests.into_iter().enumerate() {
-            match self.execute_pending(files, clock, request, index, &mut pending) {
-                Ok(executed) => answers.push(executed),
-                Err(failure) => {
-                    self.take_back(&pending.records);
-                    // The time stays: it has been used to see which holds have expired.
-                    self.last_sequence = before;
-                    return self.fail(files, clock, failure).map(Err);
-                }
+        for request in requests {
+            if let Err(failure) = self.execute_pending(files, clock, request, &mut pending) {
+                self.take_back(&pending);
+                // The time stays: it has been used to see which holds have expired.
+                self.last_sequence = before;
+                return self.fail(files, clock, failure).map(Err);
             }
         }
-        for record in &pending.records {
-            files.file(&self.books, record);
+        for (record, entries) in pending.records() {
+            files.file(&self.books, record, entries);
         }
-        Ok(Ok(answers))
+        Ok(Ok(pending.answers))
     }
 
     fn execute_pending(
@@ -151,21 +160,24 @@ impl Desk {
         files: &impl Files,
         clock: &impl Clock,
         request: Request,
-        index: usize,
         pending: &mut Pending,
-    ) -> Result<Executed, Failure> {
+    ) -> Result<(), Failure> {
+        let index = pending.answers.len();
         let refused = |refusal, request| Failure::Refused(BatchRefused { index, refusal }, request);
         let decision = self.decide(files, clock, request, pending).map_err(Failure::Store)?;
-        let record = match decision {
-            Decision::Answered(answer) => return answer.map_err(|refusal| refused(refusal, None)),
-            Decision::New(record) => record,
-        };
-        if let Err(refusal) = record.outcome {
-            return Err(refused(refusal, Some(Box::new(record.request))));
+        match decision {
+            Decision::Answered(answer) => {
+                pending.answers.push(answer.map_err(|refusal| refused(refusal, None))?);
+            }
+            Decision::New(record) => {
+                if let Err(refusal) = record.outcome {
+                    return Err(refused(refusal, Some(Box::new(record.request))));
+                }
+                let entries = self.take(&record);
+                pending.push(record, entries);
+            }
         }
-        self.take(&record);
-        pending.push(Record::clone(&record));
-        Ok(Executed { record, replayed: false })
+        Ok(())
     }
 
     /// Keeps the refusal that a batch failed with, if it must be kept.
@@ -183,8 +195,8 @@ impl Desk {
             let (sequence, time) = self.next(clock);
             let outcome = Err(refused.refusal.clone());
             let record = Record { sequence, time, request: *request, outcome };
-            self.take(&record);
-            files.file(&self.books, &record);
+            let entries = self.take(&record);
+            files.file(&self.books, &record, entries);
         }
         Ok(refused)
     }
@@ -255,17 +267,18 @@ impl Desk {
     }
 
     /// Takes over what was decided.
-    pub(super) fn take(&mut self, record: &Record) {
+    pub(super) fn take(&mut self, record: &Record) -> Entries {
         self.last_sequence = record.sequence;
         self.last_time = record.time;
-        if let Ok(change) = &record.outcome {
-            self.books.apply(change, record.sequence, record.time);
+        match &record.outcome {
+            Ok(change) => self.books.apply(change, record.sequence, record.time),
+            Err(_) => [None; 2],
         }
     }
 
-    /// Takes back the records that were taken over last, the newest first.
-    fn take_back(&mut self, records: &[Record]) {
-        for record in records.iter().rev() {
+    /// Takes back what is new, the newest first.
+    fn take_back(&mut self, pending: &Pending) {
+        for (record, _) in pending.records().rev() {
             if let Ok(change) = &record.outcome {
                 self.books.revert(change, record.time);
             }

@@ -70,8 +70,8 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
                     Scanned::Posting(posting) => state.restore(&posting)?,
                     Scanned::Record(record) => {
                         let State { desk, index } = &mut *state;
-                        desk.take(&record);
-                        index.note(&desk.books, &record);
+                        let entries = desk.take(&record);
+                        index.note(&desk.books, &record, entries);
                     }
                 }
                 progress(state.desk.last_sequence);
@@ -132,10 +132,7 @@ impl State {
         if let Some(id) = posting.request_id() {
             index.requests.insert_later(id, sequence);
         }
-        index.entries.resize_with(desk.books.account_count(), Vec::new);
-        for number in numbers {
-            index.entries[number].push(sequence);
-        }
+        index.note_entries(&desk.books, sequence, numbers.map(Some));
         Ok(())
     }
 

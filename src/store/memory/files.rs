@@ -1,7 +1,7 @@
 //! Where the store in memory keeps what leads to its records: the journal, and the indexes over it.
 
 use crate::ledger::{AccountNumber, Books, Record, RequestId, Sequence};
-use crate::store::execute::Files;
+use crate::store::execute::{Entries, Files};
 use crate::store::request_index::RequestIndex;
 use crate::store::watchers::Watchers;
 use crate::store::{Error, Journal};
@@ -16,19 +16,20 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Notes where a record is found again: the accounts on which it has entries.
-    pub(super) fn note(&mut self, books: &Books, record: &Record) -> [Option<AccountNumber>; 2] {
+    /// Notes where a record is found again.
+    pub(super) fn note(&mut self, books: &Books, record: &Record, entries: Entries) {
         if let Some(id) = &record.request.id {
             self.requests.insert(id.as_str(), record.sequence);
         }
+        self.note_entries(books, record.sequence, entries);
+    }
+
+    /// Notes a record under the accounts that have an entry of it.
+    pub(super) fn note_entries(&mut self, books: &Books, sequence: Sequence, entries: Entries) {
         self.entries.resize_with(books.account_count(), Vec::new);
-        let Some(posting) = record.posting() else { return [None; 2] };
-        let sides = [&posting.movement.from, &posting.movement.to];
-        let numbers = sides.map(|id| books.number(id));
-        for number in numbers.into_iter().flatten() {
-            self.entries[number].push(record.sequence);
+        for number in entries.into_iter().flatten() {
+            self.entries[number].push(sequence);
         }
-        numbers
     }
 
     /// The entries of an account, in order.
@@ -60,11 +61,11 @@ impl<J: Journal> Files for Cabinet<'_, J> {
     }
 
     /// Tells those who wait for it, too.
-    fn file(&mut self, books: &Books, record: &Record) {
+    fn file(&mut self, books: &Books, record: &Record, entries: Entries) {
         self.journal.append(record);
-        let sides = self.index.note(books, record);
+        self.index.note(books, record, entries);
         if record.posting().is_some() {
-            self.index.watchers.wake(sides.into_iter().flatten());
+            self.index.watchers.wake(entries.into_iter().flatten());
         }
     }
 }

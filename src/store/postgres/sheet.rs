@@ -16,7 +16,7 @@ use crate::ledger::{
     AccountId, Amount, Books, Change, LedgerId, Record, RequestId, Sequence, Time,
 };
 use crate::store::chain::ChainHash;
-use crate::store::execute::{Desk, Files};
+use crate::store::execute::{Desk, Entries, Files};
 use crate::store::{Error, codec};
 
 use futures_util::future::{BoxFuture, try_join, try_join_all};
@@ -201,7 +201,7 @@ impl Files for Papers {
             .ok_or_else(|| Error::Damaged { sequence, cause: "it is not there".to_owned() })
     }
 
-    fn file(&mut self, _: &Books, record: &Record) {
+    fn file(&mut self, _: &Books, record: &Record, _: Entries) {
         let mut stored = Vec::new();
         codec::encode(record, &mut stored);
         codec::encode_previous_hash(self.hash.as_bytes(), &mut stored);

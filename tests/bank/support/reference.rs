@@ -121,7 +121,9 @@ impl State {
             Err(refusal) if request.id.is_none() || !refusal.is_kept() => {
                 return Err(refusal.clone());
             }
-            Ok(change) => self.books.apply(change, sequence, time),
+            Ok(change) => {
+                self.books.apply(change, sequence, time);
+            }
             Err(_) => {}
         }
         let record = Record { sequence, time, request, outcome };
