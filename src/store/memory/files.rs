@@ -28,7 +28,12 @@ impl Index {
     pub(super) fn note_entries(&mut self, books: &Books, sequence: Sequence, entries: Entries) {
         self.entries.resize_with(books.account_count(), Vec::new);
         for number in entries.into_iter().flatten() {
-            self.entries[number].push(sequence);
+            let entries = &mut self.entries[number];
+            if entries.len() == entries.capacity() {
+                // By a quarter: most accounts have few entries, and all of them together are many.
+                entries.reserve_exact((entries.len() / 4).max(4));
+            }
+            entries.push(sequence);
         }
     }
 
