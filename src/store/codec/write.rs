@@ -86,13 +86,19 @@ impl Fields<'_> {
 
     fn message(&mut self, field: u32, write: impl FnOnce(&mut Fields<'_>)) {
         self.key(field, Self::LENGTH_DELIMITED);
-        let start = self.0.len();
+        // Its length is known only in the end, and has one byte unless it is a long one.
+        let place = self.0.len();
+        self.0.push(0);
         write(self);
-        // Its length is known only now, and stands before it.
-        let end = self.0.len();
-        self.varint((end - start) as u64);
-        let length_bytes = self.0.len() - end;
-        self.0[start..].rotate_right(length_bytes);
+        let length = self.0.len() - place - 1;
+        if length < 0x80 {
+            self.0[place] = length.to_le_bytes()[0];
+        } else {
+            let message = self.0.split_off(place + 1);
+            self.0.pop();
+            self.varint(length as u64);
+            self.0.extend_from_slice(&message);
+        }
     }
 
     fn balance(&mut self, balance: Balance) {
