@@ -107,10 +107,10 @@ impl Desk {
     pub(super) fn execute(
         &mut self,
         files: &mut impl Files,
-        clock: &impl Clock,
+        now: Time,
         request: Request,
     ) -> Result<Result<Executed, Refusal>, Error> {
-        match self.decide(files, clock, request, &Pending::default())? {
+        match self.decide(files, now, request, &Pending::default())? {
             Decision::Answered(answer) => Ok(answer),
             Decision::New(record) => {
                 let entries = self.take(&record);
@@ -124,29 +124,29 @@ impl Desk {
     pub(super) fn execute_each(
         &mut self,
         files: &mut impl Files,
-        clock: &impl Clock,
+        now: Time,
         requests: Vec<Request>,
     ) -> Result<EachAnswer, Error> {
         let is_known = |id: &RequestId| Ok(files.record_of(id)?.is_some());
         self.room.check_all(self.last_sequence, &requests, is_known)?;
-        requests.into_iter().map(|request| self.execute(files, clock, request)).collect()
+        requests.into_iter().map(|request| self.execute(files, now, request)).collect()
     }
 
     /// Executes requests, all or none.
     pub(super) fn execute_all(
         &mut self,
         files: &mut impl Files,
-        clock: &impl Clock,
+        now: Time,
         requests: Vec<Request>,
     ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
         let before = self.last_sequence;
         let mut pending = Pending::default();
         for request in requests {
-            if let Err(failure) = self.execute_pending(files, clock, request, &mut pending) {
+            if let Err(failure) = self.execute_pending(files, now, request, &mut pending) {
                 self.take_back(&pending);
                 // The time stays: it has been used to see which holds have expired.
                 self.last_sequence = before;
-                return self.fail(files, clock, failure).map(Err);
+                return self.fail(files, now, failure).map(Err);
             }
         }
         for (record, entries) in pending.records() {
@@ -158,13 +158,13 @@ impl Desk {
     fn execute_pending(
         &mut self,
         files: &impl Files,
-        clock: &impl Clock,
+        now: Time,
         request: Request,
         pending: &mut Pending,
     ) -> Result<(), Failure> {
         let index = pending.answers.len();
         let refused = |refusal, request| Failure::Refused(BatchRefused { index, refusal }, request);
-        let decision = self.decide(files, clock, request, pending).map_err(Failure::Store)?;
+        let decision = self.decide(files, now, request, pending).map_err(Failure::Store)?;
         match decision {
             Decision::Answered(answer) => {
                 pending.answers.push(answer.map_err(|refusal| refused(refusal, None))?);
@@ -184,7 +184,7 @@ impl Desk {
     fn fail(
         &mut self,
         files: &mut impl Files,
-        clock: &impl Clock,
+        now: Time,
         failure: Failure,
     ) -> Result<BatchRefused, Error> {
         let (refused, to_keep) = match failure {
@@ -192,7 +192,7 @@ impl Desk {
             Failure::Refused(refused, to_keep) => (refused, to_keep),
         };
         if let Some(request) = to_keep {
-            let (sequence, time) = self.next(clock);
+            let (sequence, time) = self.next(now);
             let outcome = Err(refused.refusal.clone());
             let record = Record { sequence, time, request: *request, outcome };
             let entries = self.take(&record);
@@ -205,7 +205,7 @@ impl Desk {
     fn decide(
         &self,
         files: &impl Files,
-        clock: &impl Clock,
+        now: Time,
         request: Request,
         pending: &Pending,
     ) -> Result<Decision, Error> {
@@ -223,14 +223,15 @@ impl Desk {
             Some(id) => self.original(files, id, pending)?,
             None => None,
         };
-        let (sequence, time) = self.next(clock);
+        let (sequence, time) = self.next(now);
         let turn = Turn { sequence, time, original: original.as_ref() };
-        match decide(&self.books, &request, turn) {
-            Err(refusal) if !refusal.is_kept() || request.id.is_none() => {
-                Ok(Decision::Answered(Err(refusal)))
-            }
-            outcome => Ok(Decision::New(Box::new(Record { sequence, time, request, outcome }))),
+        let outcome = decide(&self.books, &request, turn);
+        if let Err(refusal) = &outcome
+            && (!refusal.is_kept() || request.id.is_none())
+        {
+            return Ok(Decision::Answered(Err(refusal.clone())));
         }
+        Ok(Decision::New(Box::new(Record { sequence, time, request, outcome })))
     }
 
     /// The record that a transaction's name leads to, also when it was made earlier in the same batch.
@@ -251,8 +252,8 @@ impl Desk {
     }
 
     /// The place and the time of the next record: later than the last, and than whatever a reader was told.
-    fn next(&self, clock: &impl Clock) -> (Sequence, Time) {
-        (self.last_sequence.next(), self.last_time.next().max(clock.now()))
+    fn next(&self, now: Time) -> (Sequence, Time) {
+        (self.last_sequence.next(), self.last_time.next().max(now))
     }
 
     /// The present moment, as far as a reader may know it: no later record gets this time.

@@ -17,7 +17,7 @@ use tokio_postgres::types::Type;
 use super::engine::{Engine, Sql, Trouble, within};
 use super::known::{Known, Progress};
 use super::rows::{self, Failure, column};
-use super::sheet::{self, Sheet, Stopped, Whose};
+use super::sheet::{self, Sheet, Whose};
 use super::wanted::Wanted;
 use super::write;
 use crate::clock::Clock;
@@ -295,7 +295,7 @@ impl<C: Clock> Groups<C> {
             at_work.send_replace(true);
             sheet
         };
-        let answers = decide(&mut sheet, &Stopped(now), works)?;
+        let answers = decide(&mut sheet, now, works)?;
         self.known.note(&sheet, progress);
         *turn = None;
         if let Some(before) = &mut before {
@@ -370,18 +370,16 @@ struct Sent {
     end: Option<(Sequence, i64)>,
 }
 
-fn decide(sheet: &mut Sheet, clock: &Stopped, works: &[Work]) -> Result<Vec<Answer>, Error> {
+fn decide(sheet: &mut Sheet, now: Time, works: &[Work]) -> Result<Vec<Answer>, Error> {
     let Sheet { desk, papers, .. } = sheet;
     let answers = works.iter().map(|work| {
         Ok(match work {
             Work::Each(requests) => {
                 let each = requests.iter();
-                let each = each.map(|request| desk.execute(papers, clock, request.clone()));
+                let each = each.map(|request| desk.execute(papers, now, request.clone()));
                 Answer::Each(each.collect::<Result<_, _>>()?)
             }
-            Work::All(requests) => {
-                Answer::All(desk.execute_all(papers, clock, requests.clone())?)
-            }
+            Work::All(requests) => Answer::All(desk.execute_all(papers, now, requests.clone())?),
         })
     });
     answers.collect()

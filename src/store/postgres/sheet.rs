@@ -11,7 +11,6 @@ use super::known::{Foreseen, Known, Numbered};
 use super::numbers::Numbers;
 use super::rows::{self, Failure, column, wide};
 use super::wanted::Wanted;
-use crate::clock::Clock;
 use crate::ledger::{
     AccountId, Amount, Books, Change, LedgerId, Record, RequestId, Sequence, Time,
 };
@@ -93,15 +92,6 @@ const EXPIRING: Sql = Sql {
 
 /// A statement, and its parameters.
 type Asked<'a> = (&'static Sql, Vec<&'a (dyn ToSql + Sync)>);
-
-/// A clock that says one thing.
-pub(super) struct Stopped(pub(super) Time);
-
-impl Clock for Stopped {
-    fn now(&self) -> Time {
-        self.0
-    }
-}
 
 /// Whose books are worked on.
 #[derive(Clone, Copy)]
