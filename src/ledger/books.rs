@@ -351,25 +351,22 @@ impl Books {
     /// The totals of the accounts' one currency.
     fn set_balances(
         &mut self,
-        [from, to]: [Option<AccountNumber>; 2],
-        [from_balance, to_balance]: [Balance; 2],
+        numbers: [Option<AccountNumber>; 2],
+        balances: [Balance; 2],
     ) -> Option<&mut Totals> {
-        self.set_balance(from?, from_balance);
-        self.set_balance(to?, to_balance)
-    }
-
-    /// The totals of the account's currency; `None` when there is no such account.
-    fn set_balance(&mut self, number: AccountNumber, balance: Balance) -> Option<&mut Totals> {
-        let account = &mut self.accounts.get_mut(number)?.account;
-        let added = i128::from(balance.posted).saturating_sub(account.balance.posted.into());
-        account.balance = balance;
-        let totals = self.totals.get_mut(&account.currency)?;
-        let side = if account.id.is_external() {
-            &mut totals.external_posted
-        } else {
-            &mut totals.accounts_posted
-        };
-        *side = side.saturating_add(added);
+        let [from, _] = numbers;
+        let totals = self.totals.get_mut(&self.accounts.get(from?)?.account.currency)?;
+        for (number, balance) in numbers.into_iter().zip(balances) {
+            let account = &mut self.accounts.get_mut(number?)?.account;
+            let added = i128::from(balance.posted).saturating_sub(account.balance.posted.into());
+            account.balance = balance;
+            let side = if account.id.is_external() {
+                &mut totals.external_posted
+            } else {
+                &mut totals.accounts_posted
+            };
+            *side = side.saturating_add(added);
+        }
         Some(totals)
     }
 

@@ -28,8 +28,8 @@ pub(super) struct Desk {
 
 /// The records so far, and where new ones go.
 pub(super) trait Files {
-    /// The record that answers a request id.
-    fn record_of(&self, id: &RequestId) -> Result<Option<Record>, Error>;
+    /// The record that answers a request id; in a box, since nearly always there is none to be moved about.
+    fn record_of(&self, id: &RequestId) -> Result<Option<Box<Record>>, Error>;
 
     /// A record that there is.
     fn read(&self, sequence: Sequence) -> Result<Record, Error>;
@@ -211,11 +211,11 @@ impl Desk {
     ) -> Result<Decision, Error> {
         if let Some(id) = &request.id {
             let first = match pending.find(id) {
-                Some(first) => Some(first.clone()),
+                Some(first) => Some(Box::new(first.clone())),
                 None => files.record_of(id)?,
             };
             if let Some(first) = first {
-                return Ok(Decision::Answered(repeat(Box::new(first), id, &request)));
+                return Ok(Decision::Answered(repeat(first, id, &request)));
             }
         }
         self.room.check(&self.books, self.last_sequence, &request.command)?;

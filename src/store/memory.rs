@@ -243,7 +243,7 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
             let record = match key {
                 RecordKey::Sequence(sequence) if !state.desk.has(*sequence) => None,
                 RecordKey::Sequence(sequence) => Some(self.journal.read(*sequence)?),
-                RecordKey::RequestId(id) => self.open(state).1.record_of(id)?,
+                RecordKey::RequestId(id) => self.open(state).1.record_of(id)?.map(|record| *record),
             };
             Ok(record.map(|record| state.link(record, state.desk.last_sequence)))
         })

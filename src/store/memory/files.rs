@@ -50,12 +50,12 @@ pub(super) struct Cabinet<'a, J> {
 }
 
 impl<J: Journal> Files for Cabinet<'_, J> {
-    fn record_of(&self, id: &RequestId) -> Result<Option<Record>, Error> {
+    fn record_of(&self, id: &RequestId) -> Result<Option<Box<Record>>, Error> {
         let mut found = None;
         self.index.requests.find(id, |sequence| {
             let record = self.journal.read(sequence)?;
             let is_match = record.request.id.as_ref() == Some(id);
-            found = is_match.then_some(record);
+            found = is_match.then(|| Box::new(record));
             Ok(is_match)
         })?;
         Ok(found)

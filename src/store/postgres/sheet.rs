@@ -174,11 +174,9 @@ impl Papers {
 }
 
 impl Files for Papers {
-    fn record_of(&self, id: &RequestId) -> Result<Option<Record>, Error> {
-        if let Some(index) = self.new_ids.get(id) {
-            return Ok(Some(self.new[*index].record.clone()));
-        }
-        Ok(self.repeats.get(id).cloned())
+    fn record_of(&self, id: &RequestId) -> Result<Option<Box<Record>>, Error> {
+        let new = self.new_ids.get(id).map(|index| &self.new[*index].record);
+        Ok(new.or_else(|| self.repeats.get(id)).cloned().map(Box::new))
     }
 
     fn read(&self, sequence: Sequence) -> Result<Record, Error> {
