@@ -71,3 +71,24 @@ impl<K: Eq + Hash> Watchers<K> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_alone_is_woken() {
+        let mut watchers = Watchers::default();
+        let (ledger, account) = (watchers.of_ledger(), watchers.of_account(1));
+        for (changes, numbers) in [(ledger, [2, 3]), (account, [0, 1])] {
+            let mut next = pin!(changes.next());
+            assert!(!next.as_mut().enable());
+            watchers.wake(numbers);
+            assert!(next.now_or_never().is_some());
+        }
+    }
+}
