@@ -17,6 +17,10 @@ use tokio::runtime::Runtime;
 
 use support::parts::{PARTS, record, under_the_lock};
 
+/// That of the bank.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn parts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("transfer");
     // What is kept stays in memory.
