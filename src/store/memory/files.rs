@@ -31,7 +31,7 @@ impl Index {
             let entries = &mut self.entries[number];
             if entries.len() == entries.capacity() {
                 // By a quarter: most accounts have few entries, and all of them together are many.
-                entries.reserve_exact((entries.len() / 4).max(4));
+                entries.reserve_exact((entries.len() / 4).max(2));
             }
             entries.push(sequence);
         }
