@@ -170,21 +170,19 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
     }
 
     async fn execute(&self, request: Request) -> Result<Result<Executed, Refusal>, Error> {
-        let now = self.clock.now();
         self.journal.admit()?;
         self.with(|state| {
             let (desk, mut files) = self.open(state);
-            desk.execute(&mut files, now, request)
+            desk.execute(&mut files, self.clock.now(), request)
         })
         .await
     }
 
     async fn execute_each(&self, requests: Vec<Request>) -> Result<EachAnswer, Error> {
-        let now = self.clock.now();
         self.journal.admit()?;
         self.with(|state| {
             let (desk, mut files) = self.open(state);
-            desk.execute_each(&mut files, now, requests)
+            desk.execute_each(&mut files, self.clock.now(), requests)
         })
         .await
     }
@@ -193,11 +191,10 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
         &self,
         requests: Vec<Request>,
     ) -> Result<Result<Vec<Executed>, BatchRefused>, Error> {
-        let now = self.clock.now();
         self.journal.admit()?;
         self.with(|state| {
             let (desk, mut files) = self.open(state);
-            desk.execute_all(&mut files, now, requests)
+            desk.execute_all(&mut files, self.clock.now(), requests)
         })
         .await
     }

@@ -291,16 +291,14 @@ impl<C: Clock> Groups<C> {
             self.known.until_ended().await;
             now = self.clock.now();
             let whose = Whose { ledger_id: self.ledger_id, importing: false };
-            let sheet = Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?;
-            at_work.send_replace(true);
-            sheet
+            Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?
         };
         let answers = decide(&mut sheet, now, works)?;
         self.known.note(&sheet, progress);
         *turn = None;
         if let Some(before) = &mut before {
-            // Somebody else may have waited for the lock before it, and wait for these records' places with it.
-            before.until_locked().await;
+            // Who has places waits for nobody who may be waiting for some: the engine wouldn't see the circle.
+            before.until_in_place().await;
             write::write_records(&session, &mut sheet).await.map_err(overtaken)?;
             before.until_ended().await;
             sheet.confirm(&session, self.ledger_id).await?;
@@ -309,7 +307,10 @@ impl<C: Clock> Groups<C> {
         let end = sheet.papers.new.last().map(|new| (new.record.sequence, sheet.mark));
         let began = Instant::now();
         let on_its_way = || *sent = Some(Sent { answers, end });
-        write::commit(&session, &mut sheet, on_its_way).await?;
+        let in_place = || {
+            at_work.send_replace(true);
+        };
+        write::commit(&session, &mut sheet, on_its_way, in_place).await?;
         self.writing.sync_micros.observe_micros(began.elapsed());
         let size: usize = works.iter().map(|work| work.requests().len()).sum();
         self.writing.group_sizes.observe(size as u64);

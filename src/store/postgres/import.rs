@@ -196,7 +196,7 @@ async fn write_group(
         sheet.desk.take(&record);
         sheet.papers.file_stored(record, stored.to_vec());
     }
-    write::commit(&session, &mut sheet, || {}).await?;
+    write::commit(&session, &mut sheet, || {}, || {}).await?;
     session.give_back();
     Ok(())
 }

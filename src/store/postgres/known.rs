@@ -5,9 +5,9 @@
 //! is held on it: then nothing changes it without a record. So nothing hangs on what is known: a process that
 //! knows nothing decides the same.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ahash::{HashMap, HashSet};
 use tokio::sync::watch;
 
 use super::sheet::{HeadRow, Sheet};
@@ -52,7 +52,8 @@ pub(super) struct Progress(watch::Receiver<bool>);
 
 impl Progress {
     /// The progress of a group that is about to begin. The sender says true once the group has the lock of the head
-    /// row, and is dropped when it has ended: when it is committed, or nothing that rests on it is known any more.
+    /// row and has written its records, and so waits for nobody's; it is dropped when the group has ended: when it
+    /// is committed, or nothing that rests on it is known any more.
     pub(super) fn begin() -> (watch::Sender<bool>, Self) {
         let (group, progress) = watch::channel(false);
         (group, Self(progress))
@@ -62,9 +63,9 @@ impl Progress {
         self.0.has_changed().is_err()
     }
 
-    /// Waits until the group has the lock, or has ended without it.
-    pub(super) async fn until_locked(&mut self) {
-        let _ = self.0.wait_for(|has_lock| *has_lock).await;
+    /// Waits until the group has the lock and has written its records, or has ended.
+    pub(super) async fn until_in_place(&mut self) {
+        let _ = self.0.wait_for(|is_in_place| *is_in_place).await;
     }
 
     /// Waits until the group has ended, whatever has come of it.
@@ -79,13 +80,13 @@ pub(super) type Numbered = (i64, Account);
 /// What is known of what is wanted.
 #[derive(Debug, Default)]
 pub(super) struct Recalled {
-    /// The hash at which it is right; none as long as others write too.
+    /// The hash at which it is right; none as long as others write too, or a group of this process is at work.
     at: Option<ChainHash>,
     pub(super) accounts: Vec<Numbered>,
 }
 
 impl Recalled {
-    /// Whether this process seems to be the only one that writes.
+    /// Whether this process seems to be the only one that writes, and to have no group at work.
     pub(super) fn is_alone(&self) -> bool {
         self.at.is_some()
     }
@@ -111,11 +112,12 @@ impl Known {
         self.lock().is_alone
     }
 
-    /// Waits until the last group that was decided has ended.
+    /// Waits until the groups have ended that are at work now.
     pub(super) async fn until_ended(&self) {
-        let last = self.lock().at_work.last().map(|last| last.progress.clone());
-        if let Some(mut last) = last {
-            last.until_ended().await;
+        let at_work: Vec<Progress> =
+            self.lock().at_work.iter().map(|group| group.progress.clone()).collect();
+        for mut group in at_work {
+            group.until_ended().await;
         }
     }
 

@@ -1,7 +1,7 @@
 //! The numbers by which the tables name accounts: that of the record that opened it, and for the outside
 //! world of a currency, that of the first account's with its sign turned.
 
-use std::collections::HashMap;
+use ahash::HashMap;
 
 use super::engine::Trouble;
 use crate::ledger::{Account, AccountId};

@@ -4,7 +4,7 @@
 //! **Invariant:** everything is loaded under the lock of the head row, or known to be as it would be loaded, so
 //! nobody else changes it until the transaction ends. A sheet that is ahead has that lock only when it is confirmed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::engine::{Session, Sql, Trouble};
 use super::known::{Foreseen, Known, Numbered};
@@ -18,6 +18,7 @@ use crate::store::chain::ChainHash;
 use crate::store::execute::{Desk, Entries, Files};
 use crate::store::{Error, codec};
 
+use ahash::HashMap;
 use futures_util::future::{BoxFuture, try_join, try_join_all};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
@@ -232,7 +233,7 @@ impl Sheet {
         let holds: Vec<i64> = wanted.holds.iter().copied().collect();
         let originals: Vec<i64> = wanted.originals.iter().copied().collect();
 
-        // Who is alone can look for repeats before it has the lock, while its group before is still at work.
+        // Who is alone, and has no group at work, can look for repeats before it has the lock.
         let repeats: Asked<'_> = (&REPEATS, vec![&requests]);
         let mut asked: Vec<Asked<'_>> = if recalled.is_alone() {
             vec![repeats, (&HEAD, vec![])]
@@ -381,11 +382,11 @@ impl Sheet {
             papers: Papers {
                 hash: head.hash,
                 numbers: Numbers::default(),
-                reversed: HashMap::new(),
-                repeats: HashMap::new(),
-                originals: HashMap::new(),
+                reversed: HashMap::default(),
+                repeats: HashMap::default(),
+                originals: HashMap::default(),
                 new: Vec::new(),
-                new_ids: HashMap::new(),
+                new_ids: HashMap::default(),
             },
         }
     }

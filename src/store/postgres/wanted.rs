@@ -1,13 +1,15 @@
 //! What deciding some requests needs to know of the books.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
+
+use ahash::HashSet;
 
 use crate::ledger::{AccountId, Command, HoldId, LedgerId, Request, RequestId, Sequence};
 
 /// Names of accounts, requests, holds and transactions.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    pub(super) accounts: BTreeSet<AccountId>,
+    pub(super) accounts: HashSet<AccountId>,
     pub(super) requests: HashSet<RequestId>,
     pub(super) holds: BTreeSet<i64>,
     pub(super) originals: BTreeSet<i64>,

@@ -2,9 +2,10 @@
 //!
 //! **Invariant:** nothing counts before the commit, and that goes out only under the lock of the head row.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use futures_util::future::{BoxFuture, try_join_all};
+use ahash::{HashMap, HashSet};
+use futures_util::future::{BoxFuture, TryFutureExt, try_join_all};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::engine::{Ready, Session, Sql, Trouble};
@@ -139,19 +140,21 @@ type Statement = (&'static Sql, Vec<Parameter>);
 
 /// Writes the new records of a sheet, and nothing else yet.
 pub(super) async fn write_records(session: &Session, sheet: &mut Sheet) -> Result<(), Trouble> {
-    let Some((sql, parameters)) = records(sheet)? else { return Ok(()) };
-    let ready = session.ready(sql).await?;
-    send(session, &ready, &parameters).await
+    let Some(records) = RecordRows::of(sheet)? else { return Ok(()) };
+    let ready = session.ready(&RECORDS).await?;
+    send(session, &ready, &records.columns()).await
 }
 
 /// Writes whatever else is new on a sheet, and commits. `sent` is told just before the commit goes out: from
-/// then on only the engine can tell what came of it.
+/// then on only the engine can tell what came of it. `in_place` is told once all records are in.
 pub(super) async fn commit(
     session: &Session,
     sheet: &mut Sheet,
     sent: impl FnOnce(),
+    in_place: impl FnOnce() + Send,
 ) -> Result<(), Trouble> {
-    let mut statements: Vec<Statement> = records(sheet)?.into_iter().collect();
+    let records = RecordRows::of(sheet)?.map(|records| (&RECORDS, records.columns()));
+    let mut statements: Vec<Statement> = records.into_iter().collect();
     statements.extend(consequences(sheet)?);
     // All are made ready before the first is sent: after one that failed the engine would only tell that one has.
     let mut all = Vec::with_capacity(statements.len());
@@ -160,9 +163,12 @@ pub(super) async fn commit(
     }
     sent();
     let mut answers: Vec<BoxFuture<'_, Result<(), Trouble>>> = Vec::with_capacity(all.len() + 1);
-    for (ready, parameters) in &all {
-        answers.push(Box::pin(send(session, ready, parameters)));
+    let mut all = all.iter().map(|(ready, parameters)| send(session, ready, parameters));
+    // The records are the first of them, if they weren't written before.
+    if let Some(first) = all.next() {
+        answers.push(Box::pin(first.inspect_ok(|()| in_place())));
     }
+    answers.extend(all.map(|one| -> BoxFuture<'_, _> { Box::pin(one) }));
     // After a statement that failed this is a rollback, and the failure is told before it.
     answers.push(Box::pin(session.batch("COMMIT")));
     try_join_all(answers).await?;
@@ -173,32 +179,6 @@ async fn send(session: &Session, ready: &Ready, parameters: &[Parameter]) -> Res
     let parameters: Vec<&(dyn ToSql + Sync)> =
         parameters.iter().map(|one| -> &(dyn ToSql + Sync) { one.as_ref() }).collect();
     session.query(ready, &parameters).await.map(|_| ())
-}
-
-/// The new records, unless they were taken from the sheet before; the last of them bears the mark.
-fn records(sheet: &mut Sheet) -> Result<Option<Statement>, Trouble> {
-    let Papers { new, numbers, .. } = &mut sheet.papers;
-    if new.last().is_none_or(|last| last.stored.is_empty()) {
-        return Ok(None);
-    }
-    let mut rows = RecordRows::default();
-    for new in new {
-        let record = &new.record;
-        let movement = record.posting().map(|posting| &posting.movement);
-        rows.sequence.push(record.sequence.number().cast_signed());
-        rows.time.push(record.time.micros());
-        rows.request_id.push(record.request.id.as_ref().map(|id| id.as_str().to_owned()));
-        rows.kind.push(movement.map(|movement| small(codec::number_of_type(movement.kind))));
-        rows.debit.push(movement.map(|movement| numbers.of(&movement.from)).transpose()?);
-        rows.credit.push(movement.map(|movement| numbers.of(&movement.to)).transpose()?);
-        rows.stored.push(std::mem::take(&mut new.stored));
-        rows.checksum.push(new.hash.checksum());
-        rows.mark.push(None);
-    }
-    if let Some(last) = rows.mark.last_mut() {
-        *last = Some(sheet.mark);
-    }
-    Ok(Some((&RECORDS, rows.columns())))
 }
 
 /// What follows from the records of a sheet.
@@ -265,6 +245,32 @@ struct RecordRows {
 }
 
 impl RecordRows {
+    /// The new records, unless they were taken from the sheet before; the last of them bears the mark.
+    fn of(sheet: &mut Sheet) -> Result<Option<Self>, Trouble> {
+        let Papers { new, numbers, .. } = &mut sheet.papers;
+        if new.last().is_none_or(|last| last.stored.is_empty()) {
+            return Ok(None);
+        }
+        let mut rows = Self::default();
+        for new in new {
+            let record = &new.record;
+            let movement = record.posting().map(|posting| &posting.movement);
+            rows.sequence.push(record.sequence.number().cast_signed());
+            rows.time.push(record.time.micros());
+            rows.request_id.push(record.request.id.as_ref().map(|id| id.as_str().to_owned()));
+            rows.kind.push(movement.map(|movement| small(codec::number_of_type(movement.kind))));
+            rows.debit.push(movement.map(|movement| numbers.of(&movement.from)).transpose()?);
+            rows.credit.push(movement.map(|movement| numbers.of(&movement.to)).transpose()?);
+            rows.stored.push(std::mem::take(&mut new.stored));
+            rows.checksum.push(new.hash.checksum());
+            rows.mark.push(None);
+        }
+        if let Some(last) = rows.mark.last_mut() {
+            *last = Some(sheet.mark);
+        }
+        Ok(Some(rows))
+    }
+
     fn columns(self) -> Vec<Parameter> {
         vec![
             Box::new(self.sequence),
@@ -283,10 +289,10 @@ impl RecordRows {
 /// What the new records are about.
 struct Found<'a> {
     numbers: &'a Numbers,
-    opened: BTreeSet<AccountId>,
+    opened: HashSet<AccountId>,
     /// The accounts that were changed, and how far below zero they may be for it.
-    changed: BTreeMap<AccountId, i64>,
-    moved: BTreeMap<AccountId, Moved>,
+    changed: HashMap<&'a AccountId, i64>,
+    moved: HashMap<&'a AccountId, Moved>,
     holds: BTreeMap<i64, (&'a Hold, bool)>,
 }
 
@@ -303,9 +309,9 @@ impl<'a> Found<'a> {
     fn of(numbers: &'a Numbers) -> Self {
         Self {
             numbers,
-            opened: BTreeSet::new(),
-            changed: BTreeMap::new(),
-            moved: BTreeMap::new(),
+            opened: HashSet::default(),
+            changed: HashMap::default(),
+            moved: HashMap::default(),
             holds: BTreeMap::new(),
         }
     }
@@ -316,7 +322,7 @@ impl<'a> Found<'a> {
                 self.opened.extend(self.numbers.opened_by(account, sequence));
             }
             Change::AccountChanged { account } => {
-                self.changed.insert(account.id.clone(), account.balance.available().min(0));
+                self.changed.insert(&account.id, account.balance.available().min(0));
             }
             Change::HoldPlaced { hold, .. } => {
                 self.hold(hold, true);
@@ -330,7 +336,7 @@ impl<'a> Found<'a> {
         }
         if let Some(posting) = change.posting() {
             for id in [&posting.movement.from, &posting.movement.to] {
-                self.moved.entry(id.clone()).or_default().entries += 1;
+                self.moved.entry(id).or_default().entries += 1;
             }
         }
     }
@@ -341,8 +347,8 @@ impl<'a> Found<'a> {
         self.holds.insert(placed, (hold, is_new));
     }
 
-    fn held(&mut self, hold: &Hold, amount: i64) {
-        let moved = self.moved.entry(hold.account_id.clone()).or_default();
+    fn held(&mut self, hold: &'a Hold, amount: i64) {
+        let moved = self.moved.entry(&hold.account_id).or_default();
         // What is held before and after a group fits, so its difference does.
         moved.held = moved.held.wrapping_add(amount);
     }
@@ -393,7 +399,7 @@ fn changed_accounts<'a>(
     account: impl Fn(&AccountId) -> Result<&'a Account, Trouble>,
 ) -> Result<Option<Statement>, Trouble> {
     let changed: Vec<_> =
-        found.changed.iter().filter(|(id, _)| !found.opened.contains(*id)).collect();
+        found.changed.iter().filter(|(id, _)| !found.opened.contains(**id)).collect();
     if changed.is_empty() {
         return Ok(None);
     }
@@ -449,11 +455,15 @@ fn balances<'a>(
     found: &Found<'_>,
     account: impl Fn(&AccountId) -> Result<&'a Account, Trouble>,
 ) -> Result<Option<Statement>, Trouble> {
+    let ids = found.moved.keys().filter(|id| !found.opened.contains(**id));
+    let ids = ids.filter(|id| !found.changed.contains_key(**id));
+    let numbered = ids.map(|id| Ok((found.numbers.of(id)?, *id)));
+    let mut numbered = numbered.collect::<Result<Vec<_>, Trouble>>()?;
+    // As they stand in the table, so that a page that has several of them is found once.
+    numbered.sort_unstable_by_key(|(number, _)| *number);
     let mut balances = Balances::default();
-    for id in found.moved.keys() {
-        if !found.opened.contains(id) && !found.changed.contains_key(id) {
-            balances.push(found, account(id)?)?;
-        }
+    for (_, id) in numbered {
+        balances.push(found, account(id)?)?;
     }
     Ok((!balances.number.is_empty()).then(|| (&BALANCES, balances.columns())))
 }
@@ -461,7 +471,7 @@ fn balances<'a>(
 fn held(found: &Found<'_>) -> Result<Option<Statement>, Trouble> {
     let (mut numbers, mut differences) = (vec![], vec![]);
     for (id, moved) in &found.moved {
-        if moved.held != 0 && !found.opened.contains(id) {
+        if moved.held != 0 && !found.opened.contains(*id) {
             numbers.push(found.numbers.of(id)?);
             differences.push(moved.held);
         }
