@@ -90,7 +90,7 @@ impl Scene {
     async fn two_ahead(&self, first: Command, second: Vec<Request>) -> Two {
         let two = self.two(plain(first), second).await;
         let written = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bank' \
-                       AND state = 'idle in transaction' AND query LIKE 'INSERT INTO bank_records%'";
+                       AND state = 'idle in transaction' AND query LIKE 'COPY bank_records%'";
         self.cluster.until("postgres", written, "1").await;
         two
     }

@@ -3,6 +3,7 @@
 //! **Invariants:** a password is never shown; a connection on which something went wrong is closed, not
 //! given back, since a transaction may be open on it; nothing waits without a limit.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use deadpool_postgres::{
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::{ToSql, Type};
@@ -352,6 +354,28 @@ impl Session {
     ) -> Result<Vec<Row>, Trouble> {
         let ready = self.ready(sql).await?;
         self.query(&ready, parameters).await
+    }
+
+    /// Whether rows can be copied: a statement that copies has to be prepared.
+    pub(super) fn can_copy(&self) -> bool {
+        self.prepared
+    }
+
+    /// Copies rows into a table, by a statement that says which, and their columns' types.
+    pub(super) async fn copy<'a, const COLUMNS: usize>(
+        &self,
+        sql: &'static Sql,
+        types: &[Type],
+        rows: impl Iterator<Item = [&'a (dyn ToSql + Sync); COLUMNS]>,
+    ) -> Result<(), Trouble> {
+        let statement = self.client().prepare_typed_cached(sql.text, sql.types).await?;
+        let sink = self.client().copy_in(&statement).await?;
+        let mut writer = pin!(BinaryCopyInWriter::new(sink, types));
+        for row in rows {
+            writer.as_mut().write(&row).await?;
+        }
+        writer.finish().await?;
+        Ok(())
     }
 
     /// Runs statements without parameters.

@@ -34,6 +34,24 @@ const RECORDS: Sql = Sql {
         Type::INT8_ARRAY,
     ],
 };
+/// The same, a fifth less work for the engine, and a way to it more.
+const COPIED_RECORDS: Sql = Sql {
+    text: "COPY bank_records \
+           (sequence, time_us, request_id, kind, debit, credit, record, checksum, mark) \
+           FROM STDIN (FORMAT binary)",
+    types: &[],
+};
+const RECORD_COLUMNS: [Type; 9] = [
+    Type::INT8,
+    Type::INT8,
+    Type::TEXT,
+    Type::INT2,
+    Type::INT8,
+    Type::INT8,
+    Type::BYTEA,
+    Type::INT8,
+    Type::INT8,
+];
 /// Changes accounts by their numbers, as long as they have the versions from which their balances were worked out.
 /// Divides by zero, and so ends the transaction, when one of them hasn't: whatever the reason, a balance that was
 /// worked out from another one is never written.
@@ -141,6 +159,9 @@ type Statement = (&'static Sql, Vec<Parameter>);
 /// Writes the new records of a sheet, and nothing else yet.
 pub(super) async fn write_records(session: &Session, sheet: &mut Sheet) -> Result<(), Trouble> {
     let Some(records) = RecordRows::of(sheet)? else { return Ok(()) };
+    if session.can_copy() {
+        return session.copy(&COPIED_RECORDS, &RECORD_COLUMNS, records.rows()).await;
+    }
     let ready = session.ready(&RECORDS).await?;
     send(session, &ready, &records.columns()).await
 }
@@ -269,6 +290,22 @@ impl RecordRows {
             *last = Some(sheet.mark);
         }
         Ok(Some(rows))
+    }
+
+    fn rows(&self) -> impl Iterator<Item = [&(dyn ToSql + Sync); RECORD_COLUMNS.len()]> {
+        (0..self.sequence.len()).map(|index| -> [&(dyn ToSql + Sync); RECORD_COLUMNS.len()] {
+            [
+                &self.sequence[index],
+                &self.time[index],
+                &self.request_id[index],
+                &self.kind[index],
+                &self.debit[index],
+                &self.credit[index],
+                &self.stored[index],
+                &self.checksum[index],
+                &self.mark[index],
+            ]
+        })
     }
 
     fn columns(self) -> Vec<Parameter> {
