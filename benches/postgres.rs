@@ -119,7 +119,7 @@ fn main() {
     let (times, rounds) = if arguments.quick {
         (Times { warm_up_ms: 200, measured_ms: 800 }, 1)
     } else {
-        (Times { warm_up_ms: 1000, measured_ms: 3000 }, 3)
+        (Times { warm_up_ms: 1000, measured_ms: 4000 }, 3)
     };
     let machine = table::machine();
     let cluster = Cluster::start(&arguments.folder, &SETTINGS);
@@ -163,7 +163,7 @@ fn loads() -> Vec<Load> {
         (Who::Statement, vec![16, 64]),
         (Who::Bare, vec![16, 64]),
         (Who::Banks(1), vec![64, 800, 3200]),
-        (Who::Streams(1), vec![16_384]),
+        (Who::Streams(1), vec![16_384, 32_768]),
         (Who::Banks(2), vec![3200]),
         (Who::Streams(2), vec![16_384]),
     ];
@@ -285,7 +285,10 @@ fn banks(cluster: &Cluster, times: Times, load: &mut Load, processes: u32, mix: 
     };
     let accounts = ACCOUNTS.to_string();
     let arguments = ["--mix", mix, "--in-flight", &in_flight, "--accounts", &accounts];
-    let arguments = [&arguments[..], &["--accounts-distribution", distribution]].concat();
+    // Each stream has a connection of its own.
+    let connections = if mix == "stream" { "16" } else { "8" };
+    let further = ["--accounts-distribution", distribution, "--connections", connections];
+    let arguments = [&arguments[..], &further].concat();
     let outcomes: Vec<_> = thread::scope(|scope| {
         let loaded: Vec<_> =
             banks.iter().map(|bank| scope.spawn(|| bench(bank, times, &arguments))).collect();
