@@ -172,7 +172,7 @@ impl<C: Clock> Groups<C> {
             let mut group = vec![first];
             fill(&mut group, &mut count, &mut jobs);
             if count < AHEAD || !self.known.is_alone() {
-                self.known.until_ended().await;
+                self.known.until_next().await;
                 fill(&mut group, &mut count, &mut jobs);
             }
             self.run(group, &mut Some(jobs)).await;
@@ -288,7 +288,7 @@ impl<C: Clock> Groups<C> {
             now = self.clock.now();
             Sheet::ahead(&session, self.ledger_id, foreseen, &wanted, limit).await?
         } else {
-            self.known.until_ended().await;
+            self.known.until_next().await;
             now = self.clock.now();
             let whose = Whose { ledger_id: self.ledger_id, importing: false };
             Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?

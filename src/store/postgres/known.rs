@@ -112,12 +112,20 @@ impl Known {
         self.lock().is_alone
     }
 
-    /// Waits until the groups have ended that are at work now.
-    pub(super) async fn until_ended(&self) {
-        let at_work: Vec<Progress> =
-            self.lock().at_work.iter().map(|group| group.progress.clone()).collect();
+    /// Waits until a group may begin that isn't ahead: who is alone waits until the groups at work have ended, and need
+    /// not load what those leave; where others write too, it stands at the lock as soon as nobody is ahead of it.
+    pub(super) async fn until_next(&self) {
+        let (is_alone, at_work) = {
+            let left = self.lock();
+            let at_work = left.at_work.iter().map(|group| group.progress.clone());
+            (left.is_alone, at_work.collect::<Vec<_>>())
+        };
         for mut group in at_work {
-            group.until_ended().await;
+            if is_alone {
+                group.until_ended().await;
+            } else {
+                group.until_in_place().await;
+            }
         }
     }
 
