@@ -4,6 +4,8 @@
 //! would need a copy of every text, and would add up every length twice. **Invariant:** what is written is, byte
 //! by byte, what those would have come to.
 
+use prost::encoding::{WireType, encode_key, encode_varint};
+
 use crate::ledger::{AccountId, Balance, CallerName, Change, Command, Record, Request, RequestId};
 
 /// Writes a record behind what the buffer has, if it is a posting that its command says all about; else nothing.
@@ -54,38 +56,23 @@ pub(super) fn write_plain(record: &Record, buffer: &mut Vec<u8>) -> bool {
 struct Fields<'a>(&'a mut Vec<u8>);
 
 impl Fields<'_> {
-    const VARINT: u32 = 0;
-    const LENGTH_DELIMITED: u32 = 2;
-
-    fn key(&mut self, field: u32, wire_type: u32) {
-        self.varint(u64::from(field << 3 | wire_type));
-    }
-
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value.to_le_bytes()[0]);
-    }
-
     fn number(&mut self, field: u32, value: u64) {
         if value != 0 {
-            self.key(field, Self::VARINT);
-            self.varint(value);
+            encode_key(field, WireType::Varint, self.0);
+            encode_varint(value, self.0);
         }
     }
 
     fn text(&mut self, field: u32, text: &str) {
         if !text.is_empty() {
-            self.key(field, Self::LENGTH_DELIMITED);
-            self.varint(text.len() as u64);
+            encode_key(field, WireType::LengthDelimited, self.0);
+            encode_varint(text.len() as u64, self.0);
             self.0.extend_from_slice(text.as_bytes());
         }
     }
 
     fn message(&mut self, field: u32, write: impl FnOnce(&mut Fields<'_>)) {
-        self.key(field, Self::LENGTH_DELIMITED);
+        encode_key(field, WireType::LengthDelimited, self.0);
         // Its length is known only in the end, and has one byte unless it is a long one.
         let place = self.0.len();
         self.0.push(0);
@@ -96,7 +83,7 @@ impl Fields<'_> {
         } else {
             let message = self.0.split_off(place + 1);
             self.0.pop();
-            self.varint(length as u64);
+            encode_varint(length as u64, self.0);
             self.0.extend_from_slice(&message);
         }
     }
