@@ -288,20 +288,14 @@ impl Sheet {
                 sheet.papers.reversed.insert(original, total);
             }
         }
-        // What may have changed before the lock was got is asked for again.
-        let again: Vec<&str> = if recalled.holds_at(&sheet.papers.hash) {
+        if recalled.holds_at(&sheet.papers.hash) {
             sheet.put_known(recalled.accounts);
-            Vec::new()
         } else if recalled.is_alone() {
+            // What may have changed before the lock was got is asked for again.
             let ids = recalled.accounts.iter().map(|(_, account)| account.id.as_str());
             let ids: Vec<&str> = ids.collect();
             accounts.extend(session.one(&ACCOUNTS, &[&ids]).await?);
-            requests
-        } else {
-            Vec::new()
-        };
-        if !again.is_empty() {
-            repeats.extend(session.one(&REPEATS, &[&again]).await?);
+            repeats.extend(session.one(&REPEATS, &[&requests]).await?);
         }
         known.see(&sheet.papers.hash);
         sheet.put_repeats(&repeats)?;
