@@ -11,8 +11,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::postgres::check_tables;
 use crate::support::ManualClock;
-use crate::support::cluster::{Cluster, database_of, settings};
-use crate::support::commands::{account, named, open, pay, plain, put, set_aside};
+use crate::support::cluster::{Cluster, apply, database_of, named_store, posted};
+use crate::support::commands::{named, open, pay, plain, put, set_aside};
 use crate::support::proxy::{BreakingProxy, Cut};
 
 type Books = Arc<PostgresStore<ManualClock>>;
@@ -22,21 +22,6 @@ type Answer = Result<Result<Executed, Refusal>, Error>;
 const MANY: usize = 120;
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(600);
-
-async fn store_of(url: &str, name: &str, clock: &ManualClock) -> Books {
-    let mut how = settings(&format!("{url}?application_name={name}"));
-    how.timeout = LONG;
-    Arc::new(PostgresStore::open(&how, clock.clone()).await.expect("it can be opened"))
-}
-
-async fn apply(store: &Books, command: Command) {
-    store.execute(plain(command)).await.expect("it answers").expect("it is not refused");
-}
-
-async fn posted(store: &Books, id: &str) -> i64 {
-    let view = store.account(&account(id)).await.expect("it answers").expect("it is there");
-    view.account.balance.posted
-}
 
 fn many(command: &Command) -> Vec<Request> {
     vec![plain(command.clone()); MANY]
@@ -61,7 +46,7 @@ impl Scene {
     async fn set() -> Self {
         let (cluster, clock) = (Cluster::start(), ManualClock::new());
         let url = cluster.new_books().await;
-        let store = store_of(&url, "bank", &clock).await;
+        let store = named_store(&url, "bank", LONG, &clock).await;
         for (id, balance) in [("alice", 1000), ("bob", 0), ("carol", 1000), ("dave", 0)] {
             apply(&store, open(id, balance)).await;
         }
@@ -173,7 +158,7 @@ async fn what_rests_on_a_group_that_failed_is_done_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn another_process_may_come_between() {
     let scene = Scene::set().await;
-    let other = store_of(&scene.url, "other", &scene.clock).await;
+    let other = named_store(&scene.url, "other", LONG, &scene.clock).await;
     let two = scene.two_ahead(pay("carol", "dave", 7), many(&pay("alice", "bob", 1))).await;
     let between = tokio::spawn(async move { other.execute(plain(pay("dave", "carol", 2))).await });
     scene.cluster.until_blocked("other").await;
@@ -191,7 +176,7 @@ async fn another_process_may_come_between() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn places_that_another_process_has_taken_are_left_to_it() {
     let scene = Scene::set().await;
-    let other = store_of(&scene.url, "other", &scene.clock).await;
+    let other = named_store(&scene.url, "other", LONG, &scene.clock).await;
     scene.cluster.sql(
         database_of(&scene.url),
         "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
@@ -299,7 +284,7 @@ async fn groups_that_are_cut_off_anywhere_are_whole_or_not_there() {
     for cut in cuts.chain(cuts_sent) {
         let proxy = BreakingProxy::start(format!("127.0.0.1:{}", scene.cluster.port), cut);
         let broken = format!("postgres://postgres@{}/{}", proxy.address, database_of(&scene.url));
-        let store = store_of(&broken, "broken", &scene.clock).await;
+        let store = named_store(&broken, "broken", LONG, &scene.clock).await;
         // From here on it seems to be alone.
         apply(&store, put("bob", 1)).await;
         apply(&store, put("bob", 1)).await;
@@ -344,7 +329,7 @@ async fn another_process_that_comes_and_goes_does_no_harm() {
     let mut random = fastrand::Rng::with_seed(seed);
     let scene = Scene::set().await;
     apply(&scene.store, put("alice", 1_000_000)).await;
-    let other = store_of(&scene.url, "other", &scene.clock).await;
+    let other = named_store(&scene.url, "other", LONG, &scene.clock).await;
     let mut done: HashMap<_, Sequence> = HashMap::new();
     let (mut ids, mut news) = (0, 0);
     let mut note = |(answers, requests): (Result<EachAnswer, Error>, Vec<Request>)| {

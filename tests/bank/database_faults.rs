@@ -11,7 +11,9 @@ use bank::store::{DatabaseArchive, Error, PostgresStore, Store};
 use rustix::process::Signal;
 
 use crate::postgres::check_tables;
-use crate::support::cluster::{Cluster, database_of, postgres_store, settings};
+use crate::support::cluster::{
+    Cluster, database_of, named_store, posted, postgres_store, settings,
+};
 use crate::support::commands::{account, named, open, plain, put};
 use crate::support::own_book::client;
 use crate::support::process::{Running, bank};
@@ -20,18 +22,6 @@ use crate::support::{ManualClock, create, deposit};
 type Books = Arc<PostgresStore<ManualClock>>;
 
 const LONG: Duration = Duration::from_secs(600);
-
-/// A bank that the engine knows by a name.
-async fn named_store(url: &str, name: &str, timeout: Duration, clock: &ManualClock) -> Books {
-    let mut how = settings(&format!("{url}?application_name={name}"));
-    how.timeout = timeout;
-    Arc::new(PostgresStore::open(&how, clock.clone()).await.expect("it can be opened"))
-}
-
-async fn posted(store: &Books, id: &str) -> i64 {
-    let view = store.account(&account(id)).await.expect("it answers").expect("it is there");
-    view.account.balance.posted
-}
 
 /// Whoever comes while a group stands before the lock belongs to the next one, all together.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

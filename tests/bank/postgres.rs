@@ -20,7 +20,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::cluster::{Cluster, database_of, postgres_store, settings};
+use crate::support::cluster::{Cluster, apply, database_of, posted, postgres_store, settings};
 use crate::support::commands::{account, named, open, pay, plain, put, set_aside};
 use crate::support::own_book::{
     OwnBook, check_acknowledged, check_totals, check_whole_ledger, client, open_accounts,
@@ -32,15 +32,6 @@ use crate::support::proxy::{BreakingProxy, Cut};
 use crate::support::{Details, LEDGER, ManualClock, deposit, quick_folder};
 
 type Books = PostgresStore<ManualClock>;
-
-async fn apply(store: &Books, command: Command) {
-    store.execute(plain(command)).await.expect("it answers").expect("it is not refused");
-}
-
-async fn posted(store: &Books, id: &str) -> i64 {
-    let view = store.account(&account(id)).await.expect("it answers").expect("it is there");
-    view.account.balance.posted
-}
 
 /// New books, and a process over them: alice has so much, and bob nothing.
 async fn books_of_two(clock: &ManualClock, alice: i64) -> (Cluster, String, Books) {

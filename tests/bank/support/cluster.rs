@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use bank::store::{EngineSettings, PostgresStore, migrate};
+use bank::ledger::Command as LedgerCommand;
+use bank::store::{EngineSettings, PostgresStore, Store, migrate};
 use tempfile::TempDir;
 
+use super::commands::{account, plain};
 use super::{LEDGER, ManualClock, postgresql, quick_folder};
 
 /// PostgreSQL, running.
@@ -154,4 +158,27 @@ pub(crate) fn settings(url: &str) -> EngineSettings {
 /// The bank over a database that has its tables.
 pub(crate) async fn postgres_store(url: &str, clock: &ManualClock) -> PostgresStore<ManualClock> {
     PostgresStore::open(&settings(url), clock.clone()).await.expect("it can be opened")
+}
+
+/// The same, which the engine knows by a name, and whose transactions may take so long.
+pub(crate) async fn named_store(
+    url: &str,
+    name: &str,
+    timeout: Duration,
+    clock: &ManualClock,
+) -> Arc<PostgresStore<ManualClock>> {
+    let mut how = settings(&format!("{url}?application_name={name}"));
+    how.timeout = timeout;
+    Arc::new(PostgresStore::open(&how, clock.clone()).await.expect("it can be opened"))
+}
+
+/// Has something done that is not refused.
+pub(crate) async fn apply(store: &PostgresStore<ManualClock>, command: LedgerCommand) {
+    store.execute(plain(command)).await.expect("it answers").expect("it is not refused");
+}
+
+/// What is posted on an account.
+pub(crate) async fn posted(store: &PostgresStore<ManualClock>, id: &str) -> i64 {
+    let view = store.account(&account(id)).await.expect("it answers").expect("it is there");
+    view.account.balance.posted
 }
