@@ -61,7 +61,7 @@ const TABLES: [&str; 6] = [
 ];
 
 /// Each change to books that are right, and what is said of it.
-const CHANGES: [(&str, &str); 44] = [
+const CHANGES: [(&str, &str); 47] = [
     (
         "UPDATE bank_accounts SET posted = posted + 1 WHERE account_id = 'alice'",
         "bank_accounts: posted of account alice of record 1 is 2221, and should be 2220",
@@ -71,6 +71,7 @@ const CHANGES: [(&str, &str); 44] = [
         "posted of account @external:USD of record 1 is",
     ),
     ("UPDATE bank_accounts SET version = 2 WHERE account_id = 'bob'", "version of account bob"),
+    ("UPDATE bank_accounts SET newest = 1 WHERE account_id = 'bob'", "newest of account bob"),
     ("UPDATE bank_accounts SET held = 0 WHERE account_id = 'carol'", "held of account carol"),
     ("UPDATE bank_accounts SET overdraft_limit = 1 WHERE account_id = 'carol'", "overdraft_limit"),
     ("UPDATE bank_accounts SET floor = -9999 WHERE account_id = 'carol'", "floor of account carol"),
@@ -140,6 +141,14 @@ const CHANGES: [(&str, &str); 44] = [
     ("UPDATE bank_records SET kind = NULL WHERE sequence = 8", "record 8 is damaged: its row"),
     ("UPDATE bank_records SET debit = credit WHERE sequence = 14", "record 14 is damaged: its row"),
     ("UPDATE bank_records SET credit = NULL WHERE sequence = 3", "record 3 is damaged: its row"),
+    (
+        "UPDATE bank_records SET debit_before = 0 WHERE sequence = 14",
+        "record 14 is damaged: its row",
+    ),
+    (
+        "UPDATE bank_records SET credit_before = NULL WHERE sequence = 3",
+        "record 3 is damaged: its row",
+    ),
     ("UPDATE bank_holds SET amount = 41 WHERE placed = 6", "amount of the hold of record 6 is 41"),
     ("UPDATE bank_holds SET state = 1 WHERE placed = 6", "state of the hold of record 6 is 1"),
     ("UPDATE bank_holds SET state = 4 WHERE placed = 12", "state of the hold of record 12 is 4"),

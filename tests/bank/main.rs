@@ -30,6 +30,7 @@ mod database_ahead;
 mod database_backups;
 mod database_checks;
 mod database_faults;
+mod database_threads;
 mod durability;
 mod errors;
 mod house;

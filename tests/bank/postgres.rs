@@ -685,8 +685,8 @@ async fn what_is_wrong_is_said_at_the_start() {
         Err(SchemaError::TooNew { found: 99, .. })
     ));
     cluster.sql(&database, "UPDATE bank_schema SET version = 0");
-    assert!(refused(&url).contains("the tables have version 0, and this bank needs version 2"));
-    cluster.sql(&database, "UPDATE bank_schema SET version = 2");
+    assert!(refused(&url).contains("the tables have version 0, and this bank needs version 3"));
+    cluster.sql(&database, "UPDATE bank_schema SET version = 3");
 
     cluster.sql(&database, "CREATE ROLE reader LOGIN; GRANT SELECT ON bank_schema TO reader");
     let reader = url.replace("postgres@", "reader@");

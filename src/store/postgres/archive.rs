@@ -24,7 +24,8 @@ const PAGE: i64 = 2000;
 const HEAD: Sql =
     Sql { text: "SELECT sequence, time_us, hash FROM bank_head WHERE one = 1", types: &[] };
 const RECORDS: Sql = Sql {
-    text: "SELECT sequence, time_us, request_id, kind, debit, credit, record, checksum \
+    text: "SELECT sequence, time_us, request_id, kind, debit, credit, debit_before, \
+               credit_before, record, checksum \
            FROM bank_records WHERE sequence > $1 ORDER BY sequence LIMIT $2",
     types: &[Type::INT8, Type::INT8],
 };

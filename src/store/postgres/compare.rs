@@ -8,8 +8,8 @@ use tokio_postgres::Row;
 
 use super::archive::{Wrong, wrong};
 use super::engine::{Session, Sql};
-use super::numbers::Numbers;
-use super::rows::{self, column, wide};
+use super::numbers::{Numbers, Side, Thread};
+use super::rows::{self, Failure, column, wide};
 use crate::ledger::{
     Account, AccountId, Audit, Balance, Change, Hold, LedgerId, Record, RequestId, Sequence, Time,
 };
@@ -26,7 +26,7 @@ const ACCOUNTS: Rows = Rows {
     table: "bank_accounts",
     declare: "DECLARE bank_all_accounts NO SCROLL CURSOR FOR \
               SELECT number, account_id, currency_code, state, posted, held::text AS held, \
-                  overdraft_limit, version, floor, details \
+                  overdraft_limit, version, newest, floor, details \
               FROM bank_accounts ORDER BY account_id",
     fetch: Sql { text: "FETCH 2000 FROM bank_all_accounts", types: &[] },
 };
@@ -138,15 +138,21 @@ impl Expected {
         }
         let movement = record.posting().map(|posting| &posting.movement);
         let kind = movement.map(|movement| codec::number_of_type(movement.kind));
-        let debit = movement.and_then(|movement| self.numbers.get(&movement.from));
-        let credit = movement.and_then(|movement| self.numbers.get(&movement.to));
+        let sides = movement.and_then(|movement| self.numbers.thread(movement, number));
+        let side = |index: usize| {
+            let side: Option<Side> = sides.map(|sides| sides[index]);
+            (side.map(|side| side.number), side.map(|side| side.before))
+        };
+        let columns = |number, before| -> Result<(Option<i64>, Option<i64>), Failure> {
+            Ok((column(row, number)?, column(row, before)?))
+        };
         let id = record.request.id.as_ref().map(RequestId::as_str);
         let found_kind = column::<Option<i16>>(row, "kind")?.map(i32::from);
         let is_same = column::<i64>(row, "time_us")? == record.time.micros()
             && column::<Option<&str>>(row, "request_id")? == id
             && found_kind == kind
-            && column::<Option<i64>>(row, "debit")? == debit
-            && column::<Option<i64>>(row, "credit")? == credit;
+            && columns("debit", "debit_before")? == side(0)
+            && columns("credit", "credit_before")? == side(1);
         if is_same { Ok(()) } else { Err(damaged("its row says something else".to_owned())) }
     }
 
@@ -259,13 +265,14 @@ impl Expected {
         held: &HashMap<i64, i128>,
     ) -> Result<(), Wrong> {
         let Balance { posted, overdraft_limit, version, .. } = account.balance;
-        let number = self.numbers.get(&account.id).unwrap_or_default();
+        let Thread { number, newest } = self.numbers.thread_of(&account.id)?;
         let of = format!("account {} of record {}", account.id, number.unsigned_abs());
         let same = |name, found: i64, expected| ACCOUNTS.same(&of, name, found, expected);
         same("number", column(row, "number")?, number)?;
         same("posted", column(row, "posted")?, posted)?;
         same("overdraft_limit", column(row, "overdraft_limit")?, overdraft_limit.minor_units())?;
         same("version", column(row, "version")?, version.cast_signed())?;
+        same("newest", column(row, "newest")?, newest)?;
         let floor = self.floors.get(&account.id).copied().unwrap_or_default();
         same("floor", column(row, "floor")?, floor)?;
         let held = held.get(&number).copied().unwrap_or_default();

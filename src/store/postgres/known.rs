@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ahash::{HashMap, HashSet};
 use tokio::sync::watch;
 
+use super::numbers::Thread;
 use super::sheet::{HeadRow, Sheet};
 use super::wanted::Wanted;
 use crate::ledger::{Account, AccountId, Change, RequestId};
@@ -33,7 +34,7 @@ struct Left {
     /// Whether the group before was the last to write when this process's next one came.
     is_alone: bool,
     /// As they stood at its end.
-    accounts: HashMap<AccountId, Numbered>,
+    accounts: HashMap<AccountId, Threaded>,
     /// The groups that have not ended yet, in their order.
     at_work: Vec<AtWork>,
 }
@@ -74,15 +75,15 @@ impl Progress {
     }
 }
 
-/// An account with its number.
-pub(super) type Numbered = (i64, Account);
+/// An account with its number and the end of its thread.
+pub(super) type Threaded = (Thread, Account);
 
 /// What is known of what is wanted.
 #[derive(Debug, Default)]
 pub(super) struct Recalled {
     /// The hash at which it is right; none as long as others write too, or a group of this process is at work.
     at: Option<ChainHash>,
-    pub(super) accounts: Vec<Numbered>,
+    pub(super) accounts: Vec<Threaded>,
 }
 
 impl Recalled {
@@ -101,7 +102,7 @@ impl Recalled {
 #[derive(Debug)]
 pub(super) struct Foreseen {
     pub(super) head: HeadRow,
-    pub(super) accounts: Vec<Numbered>,
+    pub(super) accounts: Vec<Threaded>,
     /// That of the group.
     pub(super) before: Progress,
 }
@@ -178,12 +179,12 @@ impl Known {
         let ids = papers.new.iter().filter_map(|new| new.record.request.id.clone());
         at_work.retain(|group| !group.progress.has_ended());
         at_work.push(AtWork { requests: ids.collect(), progress });
-        for (id, number) in papers.numbers.iter() {
+        for (id, thread) in papers.numbers.iter() {
             if let Some(standing) = sheet.desk.books.account(id, sheet.desk.last_time) {
                 let account = standing.account;
                 let labels = account.labels.iter().map(|(key, value)| key.len() + value.len());
                 if labels.sum::<usize>() <= MOST_LABELS {
-                    accounts.insert(id.clone(), (number, account.clone()));
+                    accounts.insert(id.clone(), (thread, account.clone()));
                 } else {
                     accounts.remove(id);
                 }

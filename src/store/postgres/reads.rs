@@ -138,33 +138,67 @@ const LEDGER_PAGE: [Sql; 2] = [
     },
 ];
 
-macro_rules! account_page {
-    ($order:literal) => {
+/// A knot of an account's thread in a part of the records' order, so many from its beginning.
+macro_rules! knot {
+    ($part:literal, $count:literal) => {
         concat!(
-            "SELECT sequence, checksum, CASE WHEN kind = ANY($3) THEN record END AS record FROM ( \
-             (SELECT sequence, checksum, kind, record FROM bank_records \
-             WHERE debit = $5 AND sequence >= $1 AND sequence < $2 ORDER BY sequence ",
-            $order,
-            " LIMIT $4) UNION ALL (SELECT sequence, checksum, kind, record FROM bank_records \
-             WHERE credit = $5 AND sequence >= $1 AND sequence < $2 ORDER BY sequence ",
-            $order,
-            " LIMIT $4)) AS entries ORDER BY sequence ",
+            "(SELECT sequence FROM ( \
+             (SELECT sequence FROM bank_records WHERE debit = $5 AND checksum % 64 = 0 AND ",
+            $part,
+            " ORDER BY sequence LIMIT ",
+            $count,
+            ") UNION ALL \
+             (SELECT sequence FROM bank_records WHERE credit = $5 AND checksum % 64 = 0 AND ",
+            $part,
+            " ORDER BY sequence LIMIT ",
+            $count,
+            ")) AS knots ORDER BY sequence OFFSET ",
+            $count,
+            " - 1 LIMIT 1)"
+        )
+    };
+}
+
+/// Goes back along an account's thread, from a knot or the next one after the part that is wanted, or else from its
+/// end. Each record is looked up by its key alone, which is what `LATERAL` with a limit is for.
+macro_rules! account_page {
+    ($from:expr, $while:literal, $order:literal) => {
+        concat!(
+            "WITH RECURSIVE thread (sequence, before, found, checksum, record) AS ( \
+                 SELECT $2, COALESCE(",
+            $from,
+            knot!("sequence >= $2", "1"),
+            ", (SELECT newest FROM bank_accounts WHERE number = $5)), 0, $2, NULL::bytea \
+                 UNION ALL \
+                 SELECT r.sequence, CASE WHEN r.debit = $5 THEN r.debit_before ELSE r.credit_before END, \
+                     thread.found + CASE WHEN r.sequence < $2 THEN 1 ELSE 0 END, \
+                     r.checksum, CASE WHEN r.kind = ANY($3) THEN r.record END \
+                 FROM thread CROSS JOIN LATERAL ( \
+                     SELECT sequence, kind, debit, debit_before, credit_before, checksum, record \
+                     FROM bank_records WHERE sequence = thread.before LIMIT 1 \
+                 ) AS r WHERE ",
+            $while,
+            ") SELECT sequence, checksum, record FROM thread \
+             WHERE sequence >= $1 AND sequence < $2 ORDER BY sequence ",
             $order,
             " LIMIT $4"
         )
     };
 }
 
-const ACCOUNT_PAGE: [Sql; 2] = [
-    Sql {
-        text: account_page!("DESC"),
-        types: &[Type::INT8, Type::INT8, Type::INT2_ARRAY, Type::INT8, Type::INT8],
-    },
-    Sql {
-        text: account_page!("ASC"),
-        types: &[Type::INT8, Type::INT8, Type::INT2_ARRAY, Type::INT8, Type::INT8],
-    },
-];
+const NEWEST_OF_ACCOUNT: Sql = Sql {
+    text: account_page!("", "thread.before >= $1 AND thread.found < $4", "DESC"),
+    types: &[Type::INT8, Type::INT8, Type::INT2_ARRAY, Type::INT8, Type::INT8],
+};
+/// The same from the other end, up to a knot: there may be fewer than are wanted before it, but some.
+const OLDEST_OF_ACCOUNT: Sql = Sql {
+    text: account_page!(
+        concat!(knot!("sequence >= $1 AND sequence < $2", "$6"), ", "),
+        "thread.before >= $1",
+        "ASC"
+    ),
+    types: &[Type::INT8, Type::INT8, Type::INT2_ARRAY, Type::INT8, Type::INT8, Type::INT8],
+};
 const REVERSALS: Sql = Sql {
     text: "SELECT wanted.original, newest.sequence FROM unnest($1) AS wanted (original) \
            CROSS JOIN LATERAL ( \
@@ -383,7 +417,7 @@ impl<C: Clock> PostgresStore<C> {
         let later = self.first_since(time.next(), place.head).await?;
         let end = wanted::column(later).unwrap_or(i64::MAX);
         let parameters: Parameters = &[&1_i64, &end, &ALL_KINDS.as_slice(), &1_i64, &number];
-        let rows = self.rows(&ACCOUNT_PAGE[0], parameters).await?;
+        let rows = self.rows(&NEWEST_OF_ACCOUNT, parameters).await?;
         let balance = match rows.first() {
             None => Balance::default(),
             Some(row) => {
@@ -482,8 +516,11 @@ impl<C: Clock> PostgresStore<C> {
         let (low, high) = (start.cast_signed(), end.cast_signed());
         let kinds = kinds(query);
         let limit = limit(look + 1);
-        let sql = &ACCOUNT_PAGE[usize::from(query.oldest_first)];
-        let rows = self.rows(sql, &[&low, &high, &kinds, &limit, &number]).await?;
+        let rows = if query.oldest_first {
+            self.oldest_of_account(low, high, &kinds, limit, number).await?
+        } else {
+            self.rows(&NEWEST_OF_ACCOUNT, &[&low, &high, &kinds, &limit, &number]).await?
+        };
         let mut records = Vec::new();
         let mut last_looked_at = None;
         for (looked_at, row) in rows.iter().enumerate() {
@@ -496,6 +533,31 @@ impl<C: Clock> PostgresStore<C> {
             }
         }
         Ok((records, None))
+    }
+
+    /// The first of an account's records in a part of their order, as many as are wanted.
+    async fn oldest_of_account(
+        &self,
+        mut low: i64,
+        high: i64,
+        kinds: &[i16],
+        limit: i64,
+        number: i64,
+    ) -> Result<Vec<Row>, Failure> {
+        let mut rows = Vec::new();
+        loop {
+            let left = limit.saturating_sub(rows.len().try_into().unwrap_or(limit));
+            if left == 0 {
+                return Ok(rows);
+            }
+            // Twice as many as are wanted lie before it, more or less.
+            let knots = left / 32 + 2;
+            let parameters: Parameters = &[&low, &high, &kinds, &left, &number, &knots];
+            let more = self.rows(&OLDEST_OF_ACCOUNT, parameters).await?;
+            let Some(last) = more.last() else { return Ok(rows) };
+            low = column::<i64>(last, "sequence")?.saturating_add(1);
+            rows.extend(more);
+        }
     }
 
     pub(super) async fn read_head(&self) -> Result<Sequence, Failure> {

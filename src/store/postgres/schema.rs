@@ -6,9 +6,10 @@ use crate::store::chain::ChainHash;
 
 /// The steps from nothing to the present form, in order. The version of a schema is how many of them it
 /// has gone through; a step is never changed once it was released.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("../../../migrations/0001_books.sql"),
     include_str!("../../../migrations/0002_room_and_moments.sql"),
+    include_str!("../../../migrations/0003_threads.sql"),
 ];
 
 const VERSION: Sql = Sql { text: "SELECT version FROM bank_schema WHERE one = 1", types: &[] };

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use super::engine::{Session, Sql, Trouble};
-use super::known::{Foreseen, Known, Numbered};
-use super::numbers::Numbers;
+use super::known::{Foreseen, Known, Threaded};
+use super::numbers::{Numbers, Side, Thread};
 use super::rows::{self, Failure, column, wide};
 use super::wanted::Wanted;
 use crate::ledger::{
@@ -53,13 +53,13 @@ const REPEATS: Sql = Sql {
     types: &[Type::TEXT_ARRAY],
 };
 const ACCOUNTS: Sql = Sql {
-    text: "SELECT number, posted, held::text AS held, overdraft_limit, version, details \
+    text: "SELECT number, posted, held::text AS held, overdraft_limit, version, newest, details \
            FROM bank_accounts WHERE account_id = ANY($1)",
     types: &[Type::TEXT_ARRAY],
 };
 /// The accounts of holds and of transactions.
 const REFERRED: Sql = Sql {
-    text: "SELECT number, posted, held::text AS held, overdraft_limit, version, details \
+    text: "SELECT number, posted, held::text AS held, overdraft_limit, version, newest, details \
            FROM bank_accounts WHERE number IN ( \
                SELECT debit FROM bank_holds WHERE placed = ANY($1) \
                UNION SELECT credit FROM bank_holds WHERE placed = ANY($1) \
@@ -143,7 +143,7 @@ pub(super) struct Sheet {
 pub(super) struct Papers {
     /// The hash that the next record bears.
     pub(super) hash: ChainHash,
-    /// The numbers of the accounts that there are, those that are new among them.
+    /// The numbers of the accounts that there are, those that are new among them, and where their threads end.
     pub(super) numbers: Numbers,
     /// How much was moved back of transactions, before this group.
     pub(super) reversed: HashMap<Sequence, i64>,
@@ -158,6 +158,8 @@ pub(super) struct New {
     pub(super) record: Record,
     pub(super) stored: Vec<u8>,
     pub(super) hash: ChainHash,
+    /// Who paid and who received, when it moves money between accounts that are known.
+    pub(super) sides: Option<[Side; 2]>,
 }
 
 impl Papers {
@@ -166,11 +168,14 @@ impl Papers {
         if let Some(id) = &record.request.id {
             self.new_ids.insert(id.clone(), self.new.len());
         }
+        let sequence = record.sequence.number().cast_signed();
         if let Ok(Change::AccountOpened { account, .. }) = &record.outcome {
-            self.numbers.open(account, record.sequence.number().cast_signed());
+            self.numbers.open(account, sequence);
         }
+        let posting = record.posting();
+        let sides = posting.and_then(|posting| self.numbers.thread(&posting.movement, sequence));
         self.hash = ChainHash::of(&stored);
-        self.new.push(New { record, stored, hash: self.hash });
+        self.new.push(New { record, stored, hash: self.hash, sides });
     }
 }
 
@@ -420,9 +425,9 @@ impl Sheet {
     }
 
     /// Puts in accounts that need not be loaded.
-    fn put_known(&mut self, accounts: Vec<Numbered>) {
-        for (number, account) in accounts {
-            self.papers.numbers.insert(account.id.clone(), number);
+    fn put_known(&mut self, accounts: Vec<Threaded>) {
+        for (thread, account) in accounts {
+            self.papers.numbers.insert(account.id.clone(), thread);
             self.desk.books.put_account(account);
         }
     }
@@ -433,7 +438,8 @@ impl Sheet {
         for row in rows {
             let account = rows::account(row)?;
             let number: i64 = column(row, "number")?;
-            if !self.papers.numbers.insert(account.id.clone(), number) {
+            let thread = Thread { number, newest: column(row, "newest")? };
+            if !self.papers.numbers.insert(account.id.clone(), thread) {
                 // It was wanted by its name and by a hold or a transaction.
                 continue;
             }

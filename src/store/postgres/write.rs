@@ -9,7 +9,7 @@ use futures_util::future::{BoxFuture, TryFutureExt, try_join_all};
 use tokio_postgres::types::{ToSql, Type};
 
 use super::engine::{Ready, Session, Sql, Trouble};
-use super::numbers::Numbers;
+use super::numbers::{Numbers, Thread};
 use super::sheet::{HeadRow, Papers, Sheet};
 use crate::ledger::{Account, AccountId, Balance, Change, Currency, Hold};
 use crate::store::codec;
@@ -20,13 +20,16 @@ const HEAD: Sql = Sql {
 };
 const RECORDS: Sql = Sql {
     text: "INSERT INTO bank_records \
-           (sequence, time_us, request_id, kind, debit, credit, record, checksum, mark) \
-           SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+           (sequence, time_us, request_id, kind, debit, credit, debit_before, credit_before, record, \
+                checksum, mark) \
+           SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     types: &[
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::TEXT_ARRAY,
         Type::INT2_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::BYTEA_ARRAY,
@@ -37,15 +40,18 @@ const RECORDS: Sql = Sql {
 /// The same, a fifth less work for the engine, and a way to it more.
 const COPIED_RECORDS: Sql = Sql {
     text: "COPY bank_records \
-           (sequence, time_us, request_id, kind, debit, credit, record, checksum, mark) \
+           (sequence, time_us, request_id, kind, debit, credit, debit_before, credit_before, record, \
+                checksum, mark) \
            FROM STDIN (FORMAT binary)",
     types: &[],
 };
-const RECORD_COLUMNS: [Type; 9] = [
+const RECORD_COLUMNS: [Type; 11] = [
     Type::INT8,
     Type::INT8,
     Type::TEXT,
     Type::INT2,
+    Type::INT8,
+    Type::INT8,
     Type::INT8,
     Type::INT8,
     Type::BYTEA,
@@ -58,7 +64,8 @@ const RECORD_COLUMNS: [Type; 9] = [
 macro_rules! update_accounts {
     ($changes:literal) => {
         concat!(
-            "WITH changed AS (UPDATE bank_accounts AS a SET posted = new.posted, version = new.version",
+            "WITH changed AS (UPDATE bank_accounts AS a SET posted = new.posted, version = new.version, \
+             newest = new.newest",
             $changes,
             " WHERE a.number = new.number AND a.version = new.version_before RETURNING 1) \
              SELECT 1 / (CASE WHEN count(*) = cardinality($1) THEN 1 ELSE 0 END) FROM changed"
@@ -68,9 +75,15 @@ macro_rules! update_accounts {
 
 const BALANCES: Sql = Sql {
     text: update_accounts!(
-        " FROM unnest($1, $2, $3, $4) AS new (number, posted, version, version_before)"
+        " FROM unnest($1, $2, $3, $4, $5) AS new (number, posted, version, version_before, newest)"
     ),
-    types: &[Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY, Type::INT8_ARRAY],
+    types: &[
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+        Type::INT8_ARRAY,
+    ],
 };
 /// Apart from the balances, since few of those that move have holds, and the sum is wider than what they are.
 const HELD: Sql = Sql {
@@ -80,13 +93,15 @@ const HELD: Sql = Sql {
 };
 const NEW_ACCOUNTS: Sql = Sql {
     text: "INSERT INTO bank_accounts \
-           (number, account_id, currency_code, state, posted, held, overdraft_limit, version, floor, details) \
-           SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+           (number, account_id, currency_code, state, posted, held, overdraft_limit, version, newest, \
+                floor, details) \
+           SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     types: &[
         Type::INT8_ARRAY,
         Type::TEXT_ARRAY,
         Type::TEXT_ARRAY,
         Type::INT2_ARRAY,
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
@@ -99,10 +114,11 @@ const NEW_ACCOUNTS: Sql = Sql {
 const CHANGED_ACCOUNTS: Sql = Sql {
     text: update_accounts!(
         ", state = new.state, overdraft_limit = new.overdraft_limit, floor = new.floor, details = new.details \
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS new \
-             (number, posted, version, version_before, state, overdraft_limit, floor, details)"
+         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS new \
+             (number, posted, version, version_before, newest, state, overdraft_limit, floor, details)"
     ),
     types: &[
+        Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
         Type::INT8_ARRAY,
@@ -260,6 +276,8 @@ struct RecordRows {
     kind: Vec<Option<i16>>,
     debit: Vec<Option<i64>>,
     credit: Vec<Option<i64>>,
+    debit_before: Vec<Option<i64>>,
+    credit_before: Vec<Option<i64>>,
     stored: Vec<Vec<u8>>,
     checksum: Vec<i64>,
     mark: Vec<Option<i64>>,
@@ -268,7 +286,7 @@ struct RecordRows {
 impl RecordRows {
     /// The new records, unless they were taken from the sheet before; the last of them bears the mark.
     fn of(sheet: &mut Sheet) -> Result<Option<Self>, Trouble> {
-        let Papers { new, numbers, .. } = &mut sheet.papers;
+        let Papers { new, .. } = &mut sheet.papers;
         if new.last().is_none_or(|last| last.stored.is_empty()) {
             return Ok(None);
         }
@@ -280,8 +298,15 @@ impl RecordRows {
             rows.time.push(record.time.micros());
             rows.request_id.push(record.request.id.as_ref().map(|id| id.as_str().to_owned()));
             rows.kind.push(movement.map(|movement| small(codec::number_of_type(movement.kind))));
-            rows.debit.push(movement.map(|movement| numbers.of(&movement.from)).transpose()?);
-            rows.credit.push(movement.map(|movement| numbers.of(&movement.to)).transpose()?);
+            let [paid, received] = new.sides.map_or([None; 2], |sides| sides.map(Some));
+            if movement.is_some() && paid.is_none() {
+                let cause = "an account whose money moves was not loaded";
+                return Err(Trouble::Broken(cause.to_owned()));
+            }
+            rows.debit.push(paid.map(|side| side.number));
+            rows.credit.push(received.map(|side| side.number));
+            rows.debit_before.push(paid.map(|side| side.before));
+            rows.credit_before.push(received.map(|side| side.before));
             rows.stored.push(std::mem::take(&mut new.stored));
             rows.checksum.push(new.hash.checksum());
             rows.mark.push(None);
@@ -301,6 +326,8 @@ impl RecordRows {
                 &self.kind[index],
                 &self.debit[index],
                 &self.credit[index],
+                &self.debit_before[index],
+                &self.credit_before[index],
                 &self.stored[index],
                 &self.checksum[index],
                 &self.mark[index],
@@ -316,6 +343,8 @@ impl RecordRows {
             Box::new(self.kind),
             Box::new(self.debit),
             Box::new(self.credit),
+            Box::new(self.debit_before),
+            Box::new(self.credit_before),
             Box::new(self.stored),
             Box::new(self.checksum),
             Box::new(self.mark),
@@ -400,10 +429,12 @@ fn new_accounts<'a>(
     }
     let (mut numbers, mut ids, mut currencies, mut states) = (vec![], vec![], vec![], vec![]);
     let (mut posted, mut held, mut limits, mut versions) = (vec![], vec![], vec![], vec![]);
-    let (mut floors, mut details) = (vec![], vec![]);
+    let (mut newest, mut floors, mut details) = (vec![], vec![], vec![]);
     for id in &found.opened {
         let account = account(id)?;
-        numbers.push(found.numbers.of(id)?);
+        let thread = found.numbers.thread_of(id)?;
+        numbers.push(thread.number);
+        newest.push(thread.newest);
         ids.push(id.to_string());
         currencies.push(account.currency.to_string());
         states.push(small(codec::number_of_account_state(account.state)));
@@ -425,6 +456,7 @@ fn new_accounts<'a>(
             Box::new(held),
             Box::new(limits),
             Box::new(versions),
+            Box::new(newest),
             Box::new(floors),
             Box::new(details),
         ],
@@ -465,13 +497,16 @@ struct Balances {
     posted: Vec<i64>,
     version: Vec<i64>,
     version_before: Vec<i64>,
+    newest: Vec<i64>,
 }
 
 impl Balances {
     fn push(&mut self, found: &Found<'_>, account: &Account) -> Result<(), Trouble> {
         let entries = found.moved.get(&account.id).map_or(0, |moved| moved.entries);
         let Balance { posted, version, .. } = account.balance;
-        self.number.push(found.numbers.of(&account.id)?);
+        let Thread { number, newest } = found.numbers.thread_of(&account.id)?;
+        self.number.push(number);
+        self.newest.push(newest);
         self.posted.push(posted);
         self.version.push(version.cast_signed());
         self.version_before.push(version.saturating_sub(entries).cast_signed());
@@ -484,6 +519,7 @@ impl Balances {
             Box::new(self.posted),
             Box::new(self.version),
             Box::new(self.version_before),
+            Box::new(self.newest),
         ]
     }
 }
