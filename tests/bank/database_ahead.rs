@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bank::ledger::{Command, Refusal, Request, Sequence};
+use bank::ledger::{Command, Labels, Refusal, Request, Sequence};
 use bank::store::{EachAnswer, Error, Executed, PostgresStore, Store};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -51,6 +51,22 @@ impl Scene {
             apply(&store, open(id, balance)).await;
         }
         Self { cluster, url, clock, store }
+    }
+
+    /// Something that another process has done before this one was alone again.
+    async fn somebody_else_opens(&self, command: Command) -> Books {
+        let other = named_store(&self.url, "other", LONG, &self.clock).await;
+        apply(&other, command).await;
+        self.be_alone().await;
+        other
+    }
+
+    /// Has the bank see that nobody else writes.
+    async fn be_alone(&self) {
+        for _ in 0..2 {
+            apply(&self.store, pay("alice", "carol", 1)).await;
+            apply(&self.store, pay("carol", "alice", 1)).await;
+        }
     }
 
     /// A group that stands before its commit until the gate is opened.
@@ -268,6 +284,56 @@ async fn a_hold_that_is_not_committed_yet_counts() {
         |answer: &Result<_, _>| matches!(answer, Err(Refusal::InsufficientFunds { .. }));
     assert!(second.len() == MANY && second.iter().all(is_refused));
     assert_eq!(scene.balances().await, [1000, 0, 1000, 0]);
+}
+
+/// Accounts that this process hasn't seen yet are taken as they are in the table.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_that_were_not_seen_yet_do_not_wait() {
+    let scene = Scene::set().await;
+    scene.somebody_else_opens(open("erin", 5)).await;
+    let two = scene.two_ahead(pay("carol", "dave", 7), many(&pay("erin", "bob", 1))).await;
+    two.open_the_gate().await;
+    let (first, second) = two.answers().await;
+    first.expect("there is enough");
+    assert_eq!(second.iter().filter(|answer| answer.is_ok()).count(), 5);
+    assert_eq!(scene.balances().await, [1000, 5, 993, 7]);
+    assert_eq!(scene.retries(), 0);
+}
+
+/// On one of them something is held: that is seen under the lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_was_not_seen_yet_counts() {
+    let scene = Scene::set().await;
+    let other = scene.somebody_else_opens(open("erin", 100)).await;
+    apply(&other, set_aside("erin", "bob", 95)).await;
+    scene.be_alone().await;
+    let two = scene.two(plain(pay("carol", "dave", 7)), many(&pay("erin", "bob", 1))).await;
+    two.open_the_gate_late(&scene).await;
+    let (first, second) = two.answers().await;
+    first.expect("there is enough");
+    assert_eq!(second.iter().filter(|answer| answer.is_ok()).count(), 5);
+    assert_eq!(scene.balances().await, [1000, 5, 993, 7]);
+    assert_eq!(scene.retries(), 0);
+}
+
+/// An account that is too large to be remembered is what the group before leaves all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_not_remembered_waits_for_the_group_before() {
+    let scene = Scene::set().await;
+    let mut large = open("erin", 0);
+    if let Command::CreateAccount { labels, .. } = &mut large {
+        let values = ["v".repeat(256), "w".repeat(256)];
+        let all = [("first", values[0].as_str()), ("second", values[1].as_str())];
+        *labels = Labels::parse(all.into_iter()).expect("they are allowed");
+    }
+    apply(&scene.store, large).await;
+    let two = scene.two(plain(pay("alice", "erin", 5)), many(&pay("erin", "bob", 1))).await;
+    two.open_the_gate_late(&scene).await;
+    let (first, second) = two.answers().await;
+    first.expect("there is enough");
+    assert_eq!(second.iter().filter(|answer| answer.is_ok()).count(), 5);
+    assert_eq!(scene.balances().await, [995, 5, 1000, 0]);
+    assert_eq!(scene.retries(), 0);
 }
 
 /// Connections break after so many bytes of the one side or the other, while groups follow close upon each other: each

@@ -283,15 +283,18 @@ impl<C: Clock> Groups<C> {
         // Whoever has no turn may not be the next one.
         let foreseen = turn.is_some().then(|| self.known.foresee(&wanted)).flatten();
         let mut before = foreseen.as_ref().map(|foreseen| foreseen.before.clone());
-        let now;
-        let mut sheet = if let Some(foreseen) = foreseen {
-            now = self.clock.now();
-            Sheet::ahead(&session, self.ledger_id, foreseen, &wanted, limit).await?
+        let mut ahead = None;
+        if let Some(foreseen) = foreseen {
+            ahead = Sheet::ahead(&session, self.ledger_id, foreseen, &wanted, limit).await?;
+        }
+        let (now, mut sheet) = if let Some(sheet) = ahead {
+            (self.clock.now(), sheet)
         } else {
+            before = None;
             self.known.until_next().await;
-            now = self.clock.now();
+            let now = self.clock.now();
             let whose = Whose { ledger_id: self.ledger_id, importing: false };
-            Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?
+            (now, Sheet::load(&session, whose, &self.known, &wanted, now, limit).await?)
         };
         let answers = decide(&mut sheet, now, works)?;
         self.known.note(&sheet, progress);

@@ -2,8 +2,8 @@
 //!
 //! **Invariants:** nothing that rests on what is known is committed before the head row, under its lock, was seen to
 //! bear the hash at which it was so; a hash stands for all records before it. An account is known only while nothing
-//! is held on it: then nothing changes it without a record. So nothing hangs on what is known: a process that
-//! knows nothing decides the same.
+//! is held on it: then nothing changes it without a record. What isn't known is foreseen to be as it is in the table
+//! if the group at work doesn't work on it. So nothing hangs on what is known: a process that knows nothing decides the same.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -33,8 +33,8 @@ struct Left {
     at: Option<HeadRow>,
     /// Whether the group before was the last to write when this process's next one came.
     is_alone: bool,
-    /// As they stood at its end.
-    accounts: HashMap<AccountId, Threaded>,
+    /// As they stood at its end, all that it worked on among them; none of one that has to be loaded under the lock.
+    accounts: HashMap<AccountId, Option<Threaded>>,
     /// The groups that have not ended yet, in their order.
     at_work: Vec<AtWork>,
 }
@@ -103,6 +103,8 @@ impl Recalled {
 pub(super) struct Foreseen {
     pub(super) head: HeadRow,
     pub(super) accounts: Vec<Threaded>,
+    /// Those that it leaves as they are in the table.
+    pub(super) untouched: Vec<AccountId>,
     /// That of the group.
     pub(super) before: Progress,
 }
@@ -130,19 +132,26 @@ impl Known {
         }
     }
 
-    /// All that is wanted, as the last group will leave it. Nothing when that has ended, when a part of it isn't known,
-    /// or when it may be the repeat of a request that isn't committed yet.
+    /// All that is wanted, as the last group will leave it. Nothing when that has ended, when a part of it has to be
+    /// loaded under the lock, or when it may be the repeat of a request that isn't committed yet.
     pub(super) fn foresee(&self, wanted: &Wanted) -> Option<Foreseen> {
         let Left { at, is_alone, accounts, at_work } = &*self.lock();
-        let before = at_work.last().map(|last| &last.progress).filter(|last| !last.has_ended())?;
+        let mut before = at_work.iter().map(|group| &group.progress).filter(|it| !it.has_ended());
+        // What isn't known of the last one's end may be at work in another.
+        let (Some(before), None) = (before.next(), before.next()) else { return None };
         let is_new = |id| !at_work.iter().any(|group| group.requests.contains(id));
         let can = *is_alone && wanted.is_named() && wanted.requests.iter().all(is_new);
         if !can {
             return None;
         }
-        let accounts = wanted.accounts.iter().map(|id| accounts.get(id).cloned());
-        let accounts = accounts.collect::<Option<_>>()?;
-        Some(Foreseen { head: (*at)?, accounts, before: before.clone() })
+        let (mut known, mut untouched) = (Vec::with_capacity(wanted.accounts.len()), Vec::new());
+        for id in &wanted.accounts {
+            match accounts.get(id) {
+                Some(account) => known.push(account.clone()?),
+                None => untouched.push(id.clone()),
+            }
+        }
+        Some(Foreseen { head: (*at)?, accounts: known, untouched, before: before.clone() })
     }
 
     /// What is known of these. Nothing as long as others write too: who is wrong has to ask once more. And nothing
@@ -154,7 +163,7 @@ impl Known {
         }
         Recalled {
             at: at.map(|at| at.hash),
-            accounts: wanted.accounts.iter().filter_map(|id| accounts.get(id).cloned()).collect(),
+            accounts: wanted.accounts.iter().filter_map(|id| accounts.get(id)?.clone()).collect(),
         }
     }
 
@@ -183,15 +192,12 @@ impl Known {
             if let Some(standing) = sheet.desk.books.account(id, sheet.desk.last_time) {
                 let account = standing.account;
                 let labels = account.labels.iter().map(|(key, value)| key.len() + value.len());
-                if labels.sum::<usize>() <= MOST_LABELS {
-                    accounts.insert(id.clone(), (thread, account.clone()));
-                } else {
-                    accounts.remove(id);
-                }
+                let is_small = labels.sum::<usize>() <= MOST_LABELS;
+                accounts.insert(id.clone(), is_small.then(|| (thread, account.clone())));
             }
         }
         for id in &sheet.reserved {
-            accounts.remove(id);
+            accounts.insert(id.clone(), None);
         }
         for new in &papers.new {
             if let Ok(
@@ -200,7 +206,7 @@ impl Known {
                 | Change::HoldReleased { hold },
             ) = &new.record.outcome
             {
-                accounts.remove(&hold.account_id);
+                accounts.insert(hold.account_id.clone(), None);
             }
         }
     }

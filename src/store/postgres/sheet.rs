@@ -19,7 +19,7 @@ use crate::store::execute::{Desk, Entries, Files};
 use crate::store::{Error, codec};
 
 use ahash::HashMap;
-use futures_util::future::{BoxFuture, try_join, try_join_all};
+use futures_util::future::{BoxFuture, try_join_all, try_join3};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -315,23 +315,32 @@ impl Sheet {
 
     /// Begins a transaction without the lock, while this process's group before is still at work, and takes the books
     /// as that leaves them. Nothing that was decided on such a sheet is true before it is [confirmed](Self::confirm).
-    /// Nothing is held on its accounts, so no expiry of a hold is seen.
+    /// Nothing is held on its accounts, so no expiry of a hold is seen: where something is, there is no sheet and no
+    /// transaction.
     pub(super) async fn ahead(
         session: &Session,
         ledger_id: LedgerId,
-        Foreseen { head, accounts, .. }: Foreseen,
+        Foreseen { head, accounts, untouched, .. }: Foreseen,
         wanted: &Wanted,
         limit_ms: u128,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Option<Self>, Failure> {
         let requests: Vec<&str> = wanted.requests.iter().map(RequestId::as_str).collect();
+        let untouched: Vec<&str> = untouched.iter().map(AccountId::as_str).collect();
         let repeats = session.ready(&REPEATS).await?;
-        let (opening, parameters) = (begin(limit_ms), [&requests as &(dyn ToSql + Sync)]);
-        let asked = session.query(&repeats, &parameters);
-        let ((), repeats) = try_join(session.batch(&opening), asked).await?;
+        let further = session.ready(&ACCOUNTS).await?;
+        let (opening, requests, untouched) = (begin(limit_ms), [&requests as _], [&untouched as _]);
+        let opened = session.batch(&opening);
+        let repeats = session.query(&repeats, &requests);
+        let further = session.query(&further, &untouched);
+        let ((), repeats, further) = try_join3(opened, repeats, further).await?;
         let mut sheet = Self::at(head, ledger_id);
         sheet.put_repeats(&repeats)?;
         sheet.put_known(accounts);
-        Ok(sheet)
+        if sheet.put_accounts(&further)?.is_empty() {
+            return Ok(Some(sheet));
+        }
+        session.batch("ROLLBACK").await?;
+        Ok(None)
     }
 
     /// Locks the head row for a sheet that is ahead, once the group before has ended.
