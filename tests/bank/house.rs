@@ -124,3 +124,18 @@ fn code_lines(file: &Path) -> Vec<String> {
         .map(str::to_owned)
         .collect()
 }
+
+#[test]
+fn every_file_of_tests_is_told_of() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let told = std::fs::read_to_string(root.join("ARCHITECTURE.md")).expect("it is there");
+    let files = std::fs::read_dir(root.join("tests/bank")).expect("it is there");
+    let files = files.map(|file| file.expect("it can be read").path());
+    let files = files.filter(|file| file.extension().is_some_and(|it| it == "rs"));
+    let names = files.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned()));
+    let names: Vec<_> = names.filter(|name| name != "main.rs").collect();
+    assert!(names.len() > 10, "the tests were not found");
+    for name in names {
+        assert!(told.contains(&format!("`{name}`")), "{name} isn't in the table of tests");
+    }
+}
