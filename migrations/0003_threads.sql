@@ -10,6 +10,10 @@ ALTER TABLE bank_accounts
     -- The newest record that has moved its money; 0 before the first.
     ADD COLUMN newest BIGINT NOT NULL DEFAULT 0 CHECK (newest >= 0);
 
+-- First of all, since every record is written anew below.
+DROP INDEX bank_records_debit;
+DROP INDEX bank_records_credit;
+
 WITH entries AS (
     SELECT debit AS account, sequence FROM bank_records WHERE debit IS NOT NULL
     UNION ALL SELECT credit, sequence FROM bank_records WHERE credit IS NOT NULL
@@ -31,7 +35,8 @@ FROM (
 ) AS ends
 WHERE ends.account = a.number;
 
-DROP INDEX bank_records_debit;
-DROP INDEX bank_records_credit;
+-- A bank of before this that still runs would break threads: it can't move money any more.
+ALTER TABLE bank_records ADD CHECK ((debit IS NULL) = (debit_before IS NULL) AND (credit IS NULL) = (credit_before IS NULL));
+
 CREATE INDEX bank_records_debit_knot ON bank_records (debit, sequence) WHERE checksum % 64 = 0;
 CREATE INDEX bank_records_credit_knot ON bank_records (credit, sequence) WHERE checksum % 64 = 0;

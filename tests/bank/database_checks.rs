@@ -140,13 +140,16 @@ const CHANGES: [(&str, &str); 47] = [
     ("UPDATE bank_records SET kind = 1 WHERE sequence = 7", "record 7 is damaged: its row"),
     ("UPDATE bank_records SET kind = NULL WHERE sequence = 8", "record 8 is damaged: its row"),
     ("UPDATE bank_records SET debit = credit WHERE sequence = 14", "record 14 is damaged: its row"),
-    ("UPDATE bank_records SET credit = NULL WHERE sequence = 3", "record 3 is damaged: its row"),
+    (
+        "UPDATE bank_records SET credit = NULL, credit_before = NULL WHERE sequence = 3",
+        "record 3 is damaged: its row",
+    ),
     (
         "UPDATE bank_records SET debit_before = 0 WHERE sequence = 14",
         "record 14 is damaged: its row",
     ),
     (
-        "UPDATE bank_records SET credit_before = NULL WHERE sequence = 3",
+        "UPDATE bank_records SET credit_before = 1 WHERE sequence = 3",
         "record 3 is damaged: its row",
     ),
     ("UPDATE bank_holds SET amount = 41 WHERE placed = 6", "amount of the hold of record 6 is 41"),
