@@ -138,6 +138,9 @@ const LEDGER_PAGE: [Sql; 2] = [
     },
 ];
 
+/// One record in so many is a knot of its threads, by its checksum.
+const KNOT: i64 = 64;
+
 /// A knot of an account's thread in a part of the records' order, so many from its beginning.
 macro_rules! knot {
     ($part:literal, $count:literal) => {
@@ -160,7 +163,8 @@ macro_rules! knot {
 }
 
 /// Goes back along an account's thread, from a knot or the next one after the part that is wanted, or else from its
-/// end. Each record is looked up by its key alone, which is what `LATERAL` with a limit is for.
+/// end. Each record is looked up by its key alone, which is what `LATERAL` with a limit is for. One that isn't there
+/// comes as its number with the sign turned.
 macro_rules! account_page {
     ($from:expr, $while:literal, $order:literal) => {
         concat!(
@@ -170,16 +174,16 @@ macro_rules! account_page {
             knot!("sequence >= $2", "1"),
             ", (SELECT newest FROM bank_accounts WHERE number = $5)), 0, $2, NULL::bytea \
                  UNION ALL \
-                 SELECT r.sequence, CASE WHEN r.debit = $5 THEN r.debit_before ELSE r.credit_before END, \
+                 SELECT COALESCE(r.sequence, -thread.before), CASE WHEN r.debit = $5 THEN r.debit_before ELSE r.credit_before END, \
                      thread.found + CASE WHEN r.sequence < $2 THEN 1 ELSE 0 END, \
                      r.checksum, CASE WHEN r.kind = ANY($3) THEN r.record END \
-                 FROM thread CROSS JOIN LATERAL ( \
+                 FROM thread LEFT JOIN LATERAL ( \
                      SELECT sequence, kind, debit, debit_before, credit_before, checksum, record \
                      FROM bank_records WHERE sequence = thread.before LIMIT 1 \
-                 ) AS r WHERE ",
+                 ) AS r ON TRUE WHERE ",
             $while,
             ") SELECT sequence, checksum, record FROM thread \
-             WHERE sequence >= $1 AND sequence < $2 ORDER BY sequence ",
+             WHERE (sequence >= $1 OR sequence < 0) AND sequence < $2 ORDER BY sequence ",
             $order,
             " LIMIT $4"
         )
@@ -417,7 +421,7 @@ impl<C: Clock> PostgresStore<C> {
         let later = self.first_since(time.next(), place.head).await?;
         let end = wanted::column(later).unwrap_or(i64::MAX);
         let parameters: Parameters = &[&1_i64, &end, &ALL_KINDS.as_slice(), &1_i64, &number];
-        let rows = self.rows(&NEWEST_OF_ACCOUNT, parameters).await?;
+        let rows = self.threaded(&NEWEST_OF_ACCOUNT, parameters).await?;
         let balance = match rows.first() {
             None => Balance::default(),
             Some(row) => {
@@ -519,7 +523,7 @@ impl<C: Clock> PostgresStore<C> {
         let rows = if query.oldest_first {
             self.oldest_of_account(low, high, &kinds, limit, number).await?
         } else {
-            self.rows(&NEWEST_OF_ACCOUNT, &[&low, &high, &kinds, &limit, &number]).await?
+            self.threaded(&NEWEST_OF_ACCOUNT, &[&low, &high, &kinds, &limit, &number]).await?
         };
         let mut records = Vec::new();
         let mut last_looked_at = None;
@@ -547,17 +551,36 @@ impl<C: Clock> PostgresStore<C> {
         let mut rows = Vec::new();
         loop {
             let left = limit.saturating_sub(rows.len().try_into().unwrap_or(limit));
-            if left == 0 {
-                return Ok(rows);
-            }
-            // Twice as many as are wanted lie before it, more or less.
-            let knots = left / 32 + 2;
+            // So many as are wanted mostly lie before it.
+            let knots = left / KNOT + 3;
             let parameters: Parameters = &[&low, &high, &kinds, &left, &number, &knots];
-            let more = self.rows(&OLDEST_OF_ACCOUNT, parameters).await?;
+            let more = self.threaded(&OLDEST_OF_ACCOUNT, parameters).await?;
             let Some(last) = more.last() else { return Ok(rows) };
             low = column::<i64>(last, "sequence")?.saturating_add(1);
+            // What ends with something else than a knot ends with the part itself.
+            let is_knot = column::<i64>(last, "checksum")? % KNOT == 0;
             rows.extend(more);
+            if !is_knot || self::limit(rows.len()) >= limit {
+                return Ok(rows);
+            }
         }
+    }
+
+    /// Records along a thread, which has to be whole.
+    async fn threaded(
+        &self,
+        sql: &'static Sql,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, Failure> {
+        let rows = self.rows(sql, parameters).await?;
+        for row in &rows {
+            let number: i64 = column(row, "sequence")?;
+            if number < 0 {
+                let cause = "it is not there".to_owned();
+                return Err(Error::Damaged { sequence: sequence(number), cause }.into());
+            }
+        }
+        Ok(rows)
     }
 
     pub(super) async fn read_head(&self) -> Result<Sequence, Failure> {
