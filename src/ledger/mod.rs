@@ -12,6 +12,9 @@
 )]
 
 mod account;
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "in tests alone")]
+pub(crate) mod arbitrary;
 mod audit;
 mod books;
 mod caller;

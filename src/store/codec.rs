@@ -6,6 +6,7 @@
 mod command;
 mod outcome;
 mod plain;
+mod read;
 mod refusal;
 mod write;
 
@@ -32,6 +33,7 @@ mod stored {
 
 pub use plain::PlainPosting;
 pub(super) use plain::decode_plain;
+use read::read_plain;
 use stored::Record as StoredRecord;
 use write::write_plain;
 
@@ -70,6 +72,11 @@ pub(super) fn encode_previous_hash(hash: &[u8; 32], buffer: &mut Vec<u8>) {
 
 /// Reads a record, and the hash in it.
 pub(super) fn decode(bytes: &[u8]) -> Result<Linked, DecodeError> {
+    read_plain(bytes).map_or_else(|| decode_stored(bytes), Ok)
+}
+
+/// Reads a record of any kind.
+fn decode_stored(bytes: &[u8]) -> Result<Linked, DecodeError> {
     let mut stored = StoredRecord::decode(bytes)?;
     let previous_hash = std::mem::take(&mut stored.previous_hash);
     Ok(Linked { record: from_stored(stored)?, previous_hash })
