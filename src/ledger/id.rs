@@ -8,6 +8,22 @@ use compact_str::{CompactString, CompactStringExt, format_compact};
 
 use super::{Currency, Malformed};
 
+/// Whether a client's account id may have it, after the first. Looked up, since every call and every record has
+/// such ids, and to compare takes nearly twice as long.
+fn is_of_account_id(byte: u8) -> bool {
+    #[allow(clippy::as_conversions, clippy::indexing_slicing, reason = "done by the compiler")]
+    const FITS: [bool; 256] = {
+        let mut fits = [false; 256];
+        let mut rest = b"abcdefghijklmnopqrstuvwxyz0123456789._:-".as_slice();
+        while let [byte, after @ ..] = rest {
+            fits[*byte as usize] = true;
+            rest = after;
+        }
+        fits
+    };
+    FITS.get(usize::from(byte)).is_some_and(|fits| *fits)
+}
+
 /// The name of an account: a client's (`alice`), or the bank's own for the outside world
 /// (`@external:USD`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,13 +41,9 @@ impl AccountId {
         if id.starts_with('@') {
             return Err(Malformed("must not begin with @: such ids are the bank's own"));
         }
-        let mut bytes = id.bytes();
-        let first_fits =
-            bytes.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit());
-        let rest_fits = bytes.all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._:-".contains(&byte)
-        });
-        if first_fits && rest_fits && id.len() <= 64 {
+        let first = id.bytes().next();
+        let first_fits = first.is_some_and(|it| it.is_ascii_lowercase() || it.is_ascii_digit());
+        if first_fits && id.len() <= 64 && id.bytes().all(is_of_account_id) {
             Ok(Self(CompactString::new(id)))
         } else {
             Err(Malformed("must be 1 to 64 characters: [a-z0-9][a-z0-9._:-]{0,63}"))
@@ -97,7 +109,9 @@ impl RequestId {
     /// [`Malformed`] when it is empty, longer than 128 characters, or has a character that is not
     /// visible ASCII; a blank is not visible.
     pub fn parse(id: &str) -> Result<Self, Malformed> {
-        let fits = (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        // Without a way out at the first that isn't, many are looked at at once.
+        let are_visible = || id.bytes().fold(true, |all, byte| all & byte.is_ascii_graphic());
+        let fits = (1..=128).contains(&id.len()) && are_visible();
         if fits {
             Ok(Self(CompactString::new(id)))
         } else {

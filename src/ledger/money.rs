@@ -25,11 +25,11 @@ impl Currency {
     /// [`Malformed`] when it is neither in the ISO 4217 table nor `NAME/SCALE` with NAME
     /// `[A-Z][A-Z0-9]{1,15}` and SCALE 0 to 18 without a leading zero.
     pub fn parse(code: &str) -> Result<Self, Malformed> {
-        let known = match code.split_once('/') {
-            None => iso_exponent(code).is_some(),
-            Some((name, scale)) => is_asset_name(name) && asset_scale(scale).is_some(),
+        let is_asset = || {
+            let parts = code.split_once('/');
+            parts.is_some_and(|(name, scale)| is_asset_name(name) && asset_scale(scale).is_some())
         };
-        if known {
+        if iso_exponent(code).is_some() || is_asset() {
             Ok(Self(CompactString::new(code)))
         } else {
             Err(Malformed(
