@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::Clock;
 use crate::ledger::{
-    AccountId, Currency, Hold, HoldId, LedgerId, Record, Refusal, Request, Sequence, Time, Totals,
+    AccountId, Currency, Hold, HoldId, LedgerId, Refusal, Request, Sequence, Time, Totals,
 };
 
 use self::files::{Cabinet, Index};
@@ -136,12 +136,11 @@ impl State {
         Ok(())
     }
 
-    /// Adds what later records, up to one that will be durable when this is shown, say of it.
-    fn link(&self, record: Record, until: Sequence) -> LinkedRecord {
-        let reversals = self.desk.books.reversals_of(record.sequence);
+    /// What later records, up to one that will be durable when this is shown, say of a record.
+    fn reversals_of(&self, sequence: Sequence, until: Sequence) -> Vec<Sequence> {
+        let reversals = self.desk.books.reversals_of(sequence);
         let known = &reversals[..reversals.partition_point(|reversal| *reversal <= until)];
-        let newest = &known[known.len().saturating_sub(LinkedRecord::MAX_REVERSALS)..];
-        LinkedRecord { record, reversed_by: newest.to_vec() }
+        known[known.len().saturating_sub(LinkedRecord::MAX_REVERSALS)..].to_vec()
     }
 }
 
@@ -242,7 +241,10 @@ impl<J: Journal, C: Clock> Store for MemoryStore<J, C> {
                 RecordKey::Sequence(sequence) => Some(self.journal.read(*sequence)?),
                 RecordKey::RequestId(id) => self.open(state).1.record_of(id)?.map(|record| *record),
             };
-            Ok(record.map(|record| state.link(record, state.desk.last_sequence)))
+            Ok(record.map(|record| {
+                let reversed_by = state.reversals_of(record.sequence, state.desk.last_sequence);
+                LinkedRecord { record, reversed_by }
+            }))
         })
         .await
     }

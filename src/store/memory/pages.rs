@@ -7,7 +7,7 @@
 use std::ops::{Bound, Range};
 
 use crate::clock::Clock;
-use crate::ledger::{AccountId, AccountNumber, Balance, Record, Refusal, Sequence, Time};
+use crate::ledger::{AccountId, AccountNumber, Balance, Refusal, Sequence, Time};
 use crate::store::{
     AccountPage, AccountQuery, AccountView, Cursor, Error, HoldPage, HoldQuery, Journal,
     LinkedRecord, PastBalance, TransactionPage, TransactionQuery,
@@ -124,7 +124,7 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
         for (looked_at, sequence) in candidates.enumerate() {
             if records.len() == query.page_size || looked_at == RECORDS_PER_PAGE {
                 let next = last_looked_at.map(|after| Cursor { after, until });
-                return Ok(TransactionPage { records: self.link(records, last), next });
+                return Ok(self.linked(records, next, last));
             }
             last_looked_at = Some(sequence);
             let record = self.journal.read(sequence)?;
@@ -132,16 +132,24 @@ impl<J: Journal, C: Clock> MemoryStore<J, C> {
                 query.types.is_empty() || query.types.contains(&posting.movement.kind)
             });
             if is_wanted {
-                records.push(record);
+                records.push(LinkedRecord { record, reversed_by: Vec::new() });
             }
         }
-        Ok(TransactionPage { records: self.link(records, last), next: None })
+        Ok(self.linked(records, None, last))
     }
 
-    /// Adds what later records, up to the last that the page waits for, say of them.
-    fn link(&self, records: Vec<Record>, last: Sequence) -> Vec<LinkedRecord> {
+    /// A page of these records, with what later ones, up to the last that the page waits for, say of them.
+    fn linked(
+        &self,
+        mut records: Vec<LinkedRecord>,
+        next: Option<Cursor>,
+        last: Sequence,
+    ) -> TransactionPage {
         let state = self.lock();
-        records.into_iter().map(|record| state.link(record, last)).collect()
+        for linked in &mut records {
+            linked.reversed_by = state.reversals_of(linked.record.sequence, last);
+        }
+        TransactionPage { records, next }
     }
 }
 
