@@ -6,12 +6,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use tokio::time::{Instant, timeout_at};
 
 use super::status::{Error, Violations};
 
-const HEADER: &str = "grpc-timeout";
+static HEADER: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// When the caller stops waiting: `None` when it waits as long as it takes. Must be asked when the call
 /// comes in, so that the time it waits for its turn counts.
@@ -21,10 +21,10 @@ const HEADER: &str = "grpc-timeout";
 /// A violation when the header is not of the specification's form: at most 8 digits and a unit, one of
 /// `H M S m u n`.
 pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Violations> {
-    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    let Some(value) = headers.get(&HEADER) else { return Ok(None) };
     let Some(timeout) = value.to_str().ok().and_then(parse) else {
         let mut violations = Violations::default();
-        violations.add(HEADER, "must be 1 to 8 digits and one of H, M, S, m, u, n");
+        violations.add(HEADER.as_str(), "must be 1 to 8 digits and one of H, M, S, m, u, n");
         return Err(violations);
     };
     // A time too far off to be told is as good as none.
