@@ -62,7 +62,7 @@ impl Part {
 pub(crate) type Recipe = (&'static str, fn(&'static str) -> Part);
 
 /// All of them, from the inside out.
-pub(crate) const PARTS: [Recipe; 8] = [
+pub(crate) const PARTS: [Recipe; 10] = [
     ("decide", decide_alone),
     ("journal: append in memory", append),
     ("store: execute, 10 thousand accounts", |name| execute(name, ACCOUNTS)),
@@ -70,6 +70,8 @@ pub(crate) const PARTS: [Recipe; 8] = [
     ("conversion: decode, parse, render, encode", convert),
     ("call: HTTP request to HTTP response", call),
     ("the same of the floor", call_of_the_floor),
+    ("balance: HTTP request to HTTP response", balance),
+    ("the same of the floor, GetBalance", balance_of_the_floor),
     ("list of 50, the same for each transaction in it", list),
 ];
 
@@ -269,6 +271,10 @@ fn serving<S: Store>(store: Arc<S>) -> impl Fn(http::Request<Body>) + Clone {
     }
 }
 
+fn balance(name: &'static str) -> Part {
+    Part::new(name, questions(), serving(store(ACCOUNTS)))
+}
+
 /// A list for every 50 that are counted.
 fn list(name: &'static str) -> Part {
     const PAGE: i32 = 50;
@@ -296,10 +302,30 @@ fn list(name: &'static str) -> Part {
 }
 
 fn call_of_the_floor(name: &'static str) -> Part {
+    Part::new(name, posts(), serving_nothing())
+}
+
+fn balance_of_the_floor(name: &'static str) -> Part {
+    Part::new(name, questions(), serving_nothing())
+}
+
+/// All that the floor does with a request.
+fn serving_nothing() -> impl Fn(http::Request<Body>) + Clone {
     let routes = Routes::new(BankServiceServer::new(Floor)).prepare();
-    Part::new(name, posts(), move |request| {
+    move |request| {
         read(routes.clone().oneshot(request).now_or_never().expect("it is done at once"));
-    })
+    }
+}
+
+/// Questions for the balances of random accounts, as HTTP requests.
+fn questions() -> impl FnMut() -> http::Request<Body> {
+    let mut random = fastrand::Rng::with_seed(SEED);
+    move || {
+        let account_id = account(random.usize(0..ACCOUNTS));
+        let message =
+            proto::GetBalanceRequest { account_id, ..proto::GetBalanceRequest::default() };
+        post("GetBalance", framed(&message))
+    }
 }
 
 /// Transfers as HTTP requests, as they come out of HTTP/2.
