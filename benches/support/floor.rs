@@ -76,7 +76,7 @@ empty_handlers! {
     withdraw(WithdrawRequest) -> WithdrawResponse,
     transfer(TransferRequest) -> TransferResponse,
     get_balance(GetBalanceRequest) -> GetBalanceResponse,
-    list_transactions(ListTransactionsRequest) -> ListTransactionsResponse,
+    list_transactions(ListTransactionsRequest) -> EncodedListTransactionsResponse,
     get_transaction(GetTransactionRequest) -> GetTransactionResponse,
     reverse_transaction(ReverseTransactionRequest) -> ReverseTransactionResponse,
     place_hold(PlaceHoldRequest) -> PlaceHoldResponse,

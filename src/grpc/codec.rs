@@ -1,4 +1,4 @@
-//! Protobuf on the wire: prost's codec, with our own word for bytes that are no message.
+//! Protobuf on the wire: as prost has it, with our own word for bytes that are no message.
 //!
 //! tonic answers them INTERNAL, as if the fault were the server's; here they are an invalid request. So is a
 //! message that would take far more memory than it has bytes.
@@ -9,10 +9,10 @@ use bytes::Buf;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
 use prost::{DecodeError, Message};
 use tonic::Status;
-use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
-use tonic_prost::ProstEncoder;
+use tonic::codec::{DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 use super::by_size::SMALL;
+use super::encoded::Encode;
 use super::status::Violations;
 
 /// Encodes `T`, decodes `U`.
@@ -27,20 +27,34 @@ impl<T, U> Default for Codec<T, U> {
 
 impl<T, U> tonic::codec::Codec for Codec<T, U>
 where
-    T: Message + Send + 'static,
+    T: Encode,
     U: Message + Default + Send + 'static,
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = ProstEncoder<T>;
+    type Encoder = AnyEncoder<T>;
     type Decoder = MessageDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::new(BufferSettings::default())
+        AnyEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
         MessageDecoder(PhantomData)
+    }
+}
+
+/// Encodes `T`.
+#[derive(Debug)]
+pub(crate) struct AnyEncoder<T>(PhantomData<T>);
+
+impl<T: Encode> Encoder for AnyEncoder<T> {
+    type Item = T;
+    type Error = Status;
+
+    fn encode(&mut self, item: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        item.encode_to(buffer);
+        Ok(())
     }
 }
 

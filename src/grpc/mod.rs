@@ -15,6 +15,7 @@ pub(crate) mod codec;
 mod compression;
 mod deadline;
 pub mod edge;
+mod encoded;
 mod form;
 mod observe;
 mod operations;
@@ -25,6 +26,7 @@ pub mod peer;
 mod pipe;
 mod render;
 pub mod service;
+mod statement;
 mod status;
 mod watch;
 mod whole;
@@ -35,6 +37,7 @@ pub use access::Access;
 pub use admission::{Admission, Capacity};
 pub use by_size::BySize;
 pub use compression::compressing;
+pub use encoded::Encoded;
 pub use observe::{Observer, Spans, tally};
 pub(crate) use observe::{code_name, is_servers_fault};
 pub(crate) use render::linked_transaction;
@@ -45,6 +48,10 @@ pub(crate) use status::refused;
 #[allow(missing_docs, unreachable_pub, clippy::pedantic, reason = "generated")]
 pub mod proto {
     tonic::include_proto!("bank.v1");
+    include!(concat!(env!("OUT_DIR"), "/server/bank.v1.rs"));
+
+    /// What the service answers `ListTransactions` with.
+    pub type EncodedListTransactionsResponse = super::Encoded<ListTransactionsResponse>;
 
     /// The descriptors of the API, for reflection.
     pub const FILE_DESCRIPTOR_SET: &[u8] =

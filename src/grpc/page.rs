@@ -6,10 +6,10 @@
 use prost::Message;
 
 /// How many bytes the items of a page have, at the most: a round figure below what clients take.
-const MAX_BYTES: usize = 3 << 20;
+pub(super) const MAX_BYTES: usize = 3 << 20;
 
 /// What each item has beside itself: its tag, and its length in up to 3 bytes.
-const FRAME_BYTES: usize = 4;
+pub(super) const FRAME_BYTES: usize = 4;
 
 /// Leaves off what doesn't fit into a page; the first always does. The index of the last item that is left,
 /// if there were more.

@@ -95,13 +95,7 @@ pub(super) fn transaction(
     let (description, labels) = record.annotations();
     Ok(proto::Transaction {
         transaction_id: TransactionId::new(ledger, record.sequence).as_str().to_owned(),
-        r#type: match movement.kind {
-            TransactionType::Deposit => proto::TransactionType::Deposit,
-            TransactionType::Withdrawal => proto::TransactionType::Withdrawal,
-            TransactionType::Transfer => proto::TransactionType::Transfer,
-            TransactionType::Reversal => proto::TransactionType::Reversal,
-        }
-        .into(),
+        r#type: transaction_type(movement.kind).into(),
         amount: Some(proto::Money {
             currency_code: movement.currency.code().to_owned(),
             minor_units: movement.amount.minor_units(),
@@ -130,6 +124,15 @@ pub(super) fn transaction(
             .and_then(|account| posting.balance_of(account))
             .map(|balance| balance.posted),
     })
+}
+
+pub(super) fn transaction_type(kind: TransactionType) -> proto::TransactionType {
+    match kind {
+        TransactionType::Deposit => proto::TransactionType::Deposit,
+        TransactionType::Withdrawal => proto::TransactionType::Withdrawal,
+        TransactionType::Transfer => proto::TransactionType::Transfer,
+        TransactionType::Reversal => proto::TransactionType::Reversal,
+    }
 }
 
 /// A transaction as it is seen later, with those that have moved its money back since.
@@ -236,7 +239,7 @@ pub(super) fn totals(currency: &Currency, totals: &Totals) -> proto::CurrencyTot
 }
 
 /// Counts are signed on the wire, where 2^63 of anything never fits anyway.
-fn count(number: u64) -> i64 {
+pub(super) fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

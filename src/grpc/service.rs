@@ -15,6 +15,7 @@ use super::edge::EndsItself;
 use super::observe::Observer;
 use super::page_token::PageTokens;
 use super::proto::bank_service_server::BankService;
+use super::statement::Statement;
 use super::status::{Became, Error, NoTransactionOf, Violations, row};
 use super::within::Within;
 use super::{page, parse, pipe, proto, render, watch};
@@ -287,26 +288,23 @@ impl<S: Store> Service<S> {
         &self,
         call: &Call,
         request: proto::ListTransactionsRequest,
-    ) -> Result<proto::ListTransactionsResponse, Error> {
+    ) -> Result<proto::EncodedListTransactionsResponse, Error> {
         call.permit.check_read(&request)?;
         let ledger = self.store.ledger_id();
         let tokens = PageTokens::of_transactions(ledger, &request);
         let query = parse::list_transactions(&request, &tokens)?;
         let asked_about = query.account_id.as_ref();
         let page = self.within(call).transactions(&query).await??;
-        let mut transactions = Vec::with_capacity(page.records.len());
-        for linked in &page.records {
-            let transaction = render::linked_transaction(ledger, linked, asked_about)?;
-            transactions.push(call.permit.shown(transaction));
+        let mut statement = Statement::new(ledger, &call.permit, asked_about);
+        let mut next = page.next;
+        for (index, linked) in page.records.iter().enumerate() {
+            if !statement.add(linked)? {
+                next = Some(page.cursor_after(index - 1));
+                break;
+            }
         }
-        let next = match page::cut(&mut transactions) {
-            Some(last) => Some(page.cursor_after(last)),
-            None => page.next,
-        };
-        Ok(proto::ListTransactionsResponse {
-            transactions,
-            next_page_token: next.map_or_else(String::new, |cursor| tokens.seal_cursor(cursor)),
-        })
+        let token = next.map_or_else(String::new, |cursor| tokens.seal_cursor(cursor));
+        Ok(statement.end(&token))
     }
 
     async fn reverse_transaction(
@@ -509,7 +507,7 @@ methods! {
     get_balance(GetBalanceRequest) -> GetBalanceResponse;
     get_transaction(GetTransactionRequest) -> GetTransactionResponse;
     list_accounts(ListAccountsRequest) -> ListAccountsResponse;
-    list_transactions(ListTransactionsRequest) -> ListTransactionsResponse;
+    list_transactions(ListTransactionsRequest) -> EncodedListTransactionsResponse;
     get_trial_balance(GetTrialBalanceRequest) -> GetTrialBalanceResponse;
     get_hold(GetHoldRequest) -> GetHoldResponse;
     list_holds(ListHoldsRequest) -> ListHoldsResponse;

@@ -183,6 +183,12 @@ macro_rules! given_name {
                 Self(given($prefix, ledger, sequence))
             }
 
+            /// What the names of a ledger begin with: the number of a record follows.
+            #[must_use]
+            pub fn beginning(ledger: LedgerId) -> String {
+                beginning($prefix, ledger).into()
+            }
+
             /// Takes a name from a client.
             ///
             /// # Errors
@@ -222,12 +228,17 @@ macro_rules! given_name {
 
 /// `t0123456789abcdef-42`. Every transaction gets a name, and `format!` takes twenty times as long.
 fn given(prefix: &str, ledger: LedgerId, sequence: Sequence) -> CompactString {
+    let mut name = beginning(prefix, ledger);
+    name.push_str(itoa::Buffer::new().format(sequence.0));
+    name
+}
+
+fn beginning(prefix: &str, ledger: LedgerId) -> CompactString {
     let digit =
         |value: u8| b"0123456789abcdef".get(usize::from(value)).copied().unwrap_or_default();
     let digits = ledger.0.to_be_bytes().map(|byte| [byte >> 4, byte & 0xf].map(digit));
-    let digits = digits.as_flattened();
-    let digits = std::str::from_utf8(digits).unwrap_or_default();
-    [prefix, digits, "-", itoa::Buffer::new().format(sequence.0)].concat_compact()
+    let digits = std::str::from_utf8(digits.as_flattened()).unwrap_or_default();
+    [prefix, digits, "-"].concat_compact()
 }
 
 given_name! {
@@ -250,6 +261,8 @@ mod tests {
             for sequence in [0, 1, 42, u64::MAX] {
                 let name = TransactionId::new(LedgerId(ledger), Sequence(sequence));
                 assert_eq!(name.as_str(), format!("t{ledger:016x}-{sequence}"));
+                let beginning = TransactionId::beginning(LedgerId(ledger));
+                assert_eq!(name.as_str().strip_prefix(&beginning), Some(&*sequence.to_string()));
             }
         }
     }

@@ -96,22 +96,25 @@ fn in_process<S: Store>(store: S) -> Service<S> {
 
 macro_rules! call {
     ($bank:expr, $method:ident, $request:expr) => {
+        call!($bank, $method, $request, std::convert::identity)
+    };
+    // Where the service's own answer has to be read.
+    ($bank:expr, $method:ident, $request:expr, $read:expr) => {
         match $bank {
-            Bank::OnReference(service) => {
-                service.$method(Access::let_in(tonic::Request::new($request))).await
+            Bank::OnReference(service) => call!(in service, $method, $request, $read),
+            Bank::InFile(service) => call!(in service, $method, $request, $read),
+            Bank::InPostgres(service) => call!(in service, $method, $request, $read),
+            Bank::InMemory(service) => call!(in service, $method, $request, $read),
+            Bank::OverGrpc(client) => {
+                client.$method($request).await.map(tonic::Response::into_inner)
             }
-            Bank::InFile(service) => {
-                service.$method(Access::let_in(tonic::Request::new($request))).await
-            }
-            Bank::InPostgres(service) => {
-                service.$method(Access::let_in(tonic::Request::new($request))).await
-            }
-            Bank::InMemory(service) => {
-                service.$method(Access::let_in(tonic::Request::new($request))).await
-            }
-            Bank::OverGrpc(client) => client.$method($request).await,
         }
-        .map(tonic::Response::into_inner)
+    };
+    (in $service:expr, $method:ident, $request:expr, $read:expr) => {
+        $service
+            .$method(Access::let_in(tonic::Request::new($request)))
+            .await
+            .map(|answer| $read(answer.into_inner()))
     };
 }
 
@@ -785,7 +788,8 @@ async fn list_transactions(bank: &mut Bank, step: &Step) -> Answer {
             }),
             oldest_first: step.options.contains_key("oldest"),
         };
-        match call!(bank, list_transactions, request) {
+        let read = |page: proto::EncodedListTransactionsResponse| page.decode().expect("it is one");
+        match call!(bank, list_transactions, request, read) {
             Err(status) => return answer(Err::<(), _>(status), |(), _| {}),
             Ok(page) => {
                 pages += 1;

@@ -25,7 +25,7 @@ use super::status::Error;
 pub(super) use asked::{Asked, method_of};
 pub(crate) use audit::TARGET as AUDIT_TARGET;
 pub(super) use audit::{Line, Lines};
-pub(super) use permit::Permit;
+pub(super) use permit::{OTHER, Permit};
 
 /// What the gate goes by.
 #[derive(Clone, Debug, Default)]

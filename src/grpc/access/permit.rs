@@ -60,6 +60,17 @@ impl Permit {
         }
     }
 
+    /// The permit of a caller that is confined to accounts whose ids begin so.
+    #[cfg(test)]
+    pub(in crate::grpc) fn confined_to(prefix: &str) -> Self {
+        let caller = Caller {
+            name: CallerName::parse("shop").expect("it is one"),
+            role: crate::auth::Role::Reader,
+            reach: Reach::within([prefix]).expect("it is a prefix"),
+        };
+        Self { caller: Some(Arc::new(caller)), ..Self::everything() }
+    }
+
     /// The permit of a call.
     ///
     /// # Errors
@@ -337,7 +348,8 @@ impl Permit {
         hold
     }
 
-    fn hides(&self, id: &str) -> bool {
+    /// Whether it stands for an account that the caller may not know of.
+    pub(in crate::grpc) fn hides(&self, id: &str) -> bool {
         !id.starts_with('@') && !self.reach().includes(id)
     }
 
