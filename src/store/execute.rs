@@ -110,7 +110,7 @@ impl Desk {
         now: Time,
         request: Request,
     ) -> Result<Result<Executed, Refusal>, Error> {
-        match self.decide(files, now, request, &Pending::default())? {
+        match self.decide(files, now, request, None)? {
             Decision::Answered(answer) => Ok(answer),
             Decision::New(record) => {
                 let entries = self.take(&record);
@@ -164,7 +164,7 @@ impl Desk {
     ) -> Result<(), Failure> {
         let index = pending.answers.len();
         let refused = |refusal, request| Failure::Refused(BatchRefused { index, refusal }, request);
-        let decision = self.decide(files, now, request, pending).map_err(Failure::Store)?;
+        let decision = self.decide(files, now, request, Some(pending)).map_err(Failure::Store)?;
         match decision {
             Decision::Answered(answer) => {
                 pending.answers.push(answer.map_err(|refusal| refused(refusal, None))?);
@@ -201,16 +201,16 @@ impl Desk {
         Ok(refused)
     }
 
-    /// Decides what a request comes to; changes nothing.
+    /// Decides what a request comes to, alone or after what is pending in its batch; changes nothing.
     fn decide(
         &self,
         files: &impl Files,
         now: Time,
         request: Request,
-        pending: &Pending,
+        pending: Option<&Pending>,
     ) -> Result<Decision, Error> {
         if let Some(id) = &request.id {
-            let first = match pending.find(id) {
+            let first = match pending.and_then(|pending| pending.find(id)) {
                 Some(first) => Some(Box::new(first.clone())),
                 None => files.record_of(id)?,
             };
@@ -239,12 +239,12 @@ impl Desk {
         &self,
         files: &impl Files,
         id: &TransactionId,
-        pending: &Pending,
+        pending: Option<&Pending>,
     ) -> Result<Option<Record>, Error> {
         let there = id.sequence_in(self.books.ledger()).filter(|sequence| self.has(*sequence));
         match there {
             None => Ok(None),
-            Some(sequence) => match pending.at(sequence) {
+            Some(sequence) => match pending.and_then(|pending| pending.at(sequence)) {
                 Some(record) => Ok(Some(record.clone())),
                 None => files.read(sequence).map(Some),
             },
