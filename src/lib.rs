@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod clock;
 pub mod histogram;
 pub mod store;
+mod wire;
 
 pub mod auth;
 

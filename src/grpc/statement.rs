@@ -3,13 +3,14 @@
 //! **Invariant:** each says what [`render::linked_transaction`] and the permit make of the same record.
 
 use super::access::{OTHER, Permit};
-use super::encoded::{Encoded, Fields};
+use super::encoded::Encoded;
 use super::page::{FRAME_BYTES, MAX_BYTES};
 use super::{proto, render};
 use crate::ledger::{
     AccountId, Change, HoldId, Labels, LedgerId, RequestId, Sequence, TransactionId,
 };
 use crate::store::{self, LinkedRecord};
+use crate::wire::Fields;
 
 /// A page that is being written.
 pub(super) struct Statement<'a> {
@@ -72,17 +73,17 @@ impl<'a> Statement<'a> {
             fields.joined(field, [&self.id_beginning, number.format(sequence.number())]);
         };
         id(record.sequence, 1, &mut fields);
-        fields.number(2, i32::from(render::transaction_type(movement.kind)).into());
+        fields.signed(2, i32::from(render::transaction_type(movement.kind)).into());
         fields.message(3, |money| {
             money.text(1, movement.currency.code());
-            money.number(2, movement.amount.minor_units());
+            money.signed(2, movement.amount.minor_units());
         });
         fields.text(4, if hides_from { OTHER } else { from });
         fields.text(5, if hides_to { OTHER } else { to });
         fields.message(6, |time| {
             let timestamp = render::timestamp(record.time);
-            time.number(1, timestamp.seconds);
-            time.number(2, timestamp.nanos.into());
+            time.signed(1, timestamp.seconds);
+            time.signed(2, timestamp.nanos.into());
         });
         fields.text(7, record.request.id.as_ref().map_or("", RequestId::as_str));
         fields.text(8, description.map_or("", |description| description.as_str()));
@@ -92,7 +93,7 @@ impl<'a> Statement<'a> {
                 pair.text(2, value);
             });
         }
-        fields.number(10, render::count(record.sequence.number()));
+        fields.signed(10, render::count(record.sequence.number()));
         match &record.outcome {
             // A hold that was on an account which is hidden is hidden too.
             Ok(Change::HoldCaptured { hold, .. }) if !hides_from => {
@@ -102,7 +103,7 @@ impl<'a> Statement<'a> {
             _ => {}
         }
         if let Some(balance) = self.asked_about.and_then(|account| posting.balance_of(account)) {
-            fields.set_number(13, balance.posted);
+            fields.set_signed(13, balance.posted);
         }
         for sequence in reversed_by {
             id(*sequence, 14, &mut fields);

@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 
 /// From the bottom up; a module may use those before it.
-const FLOORS: [&str; 10] = [
+const FLOORS: [&str; 11] = [
     "ledger",
     "clock",
     "histogram",
+    "wire",
     "store",
     "auth",
     "grpc",

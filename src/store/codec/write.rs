@@ -1,12 +1,10 @@
 //! Plain postings, written in a hurry.
 //!
-//! They are nearly all records of a ledger, and are written while the books are locked. The generated messages
-//! would need a copy of every text, and would add up every length twice. **Invariant:** what is written is, byte
-//! by byte, what those would have come to.
-
-use prost::encoding::{WireType, encode_key, encode_varint};
+//! They are nearly all records of a ledger, and are written while the books are locked. **Invariant:** what is
+//! written is, byte by byte, what the generated messages would have come to.
 
 use crate::ledger::{AccountId, Balance, CallerName, Change, Command, Record, Request, RequestId};
+use crate::wire::Fields;
 
 /// Writes a record behind what the buffer has, if it is a posting that its command says all about; else nothing.
 pub(super) fn write_plain(record: &Record, buffer: &mut Vec<u8>) -> bool {
@@ -28,14 +26,14 @@ pub(super) fn write_plain(record: &Record, buffer: &mut Vec<u8>) -> bool {
         return false;
     }
     let mut fields = Fields(buffer);
-    fields.number(1, record.sequence.number());
-    fields.number(2, record.time.micros().cast_unsigned());
+    fields.unsigned(1, record.sequence.number());
+    fields.signed(2, record.time.micros());
     fields.text(3, id.as_ref().map_or("", RequestId::as_str));
     fields.text(4, caller.as_ref().map_or("", CallerName::as_str));
     fields.message(number, |command| {
         command.text(1, account.as_str());
         command.text(2, to.map_or("", AccountId::as_str));
-        command.number(3, money.amount.minor_units().cast_unsigned());
+        command.signed(3, money.amount.minor_units());
         command.text(4, money.currency.code());
         command.text(5, description.as_str());
         for (key, value) in labels.iter() {
@@ -46,56 +44,19 @@ pub(super) fn write_plain(record: &Record, buffer: &mut Vec<u8>) -> bool {
         }
     });
     fields.message(9, |posted| {
-        posted.message(1, |balance| balance.balance(posting.from_balance));
-        posted.message(2, |balance| balance.balance(posting.to_balance));
+        posted.message(1, |balance| write_balance(balance, posting.from_balance));
+        posted.message(2, |balance| write_balance(balance, posting.to_balance));
     });
     true
 }
 
-/// The fields of a message, behind what the buffer has. Zeros and empty texts are left out, as proto3 does.
-struct Fields<'a>(&'a mut Vec<u8>);
-
-impl Fields<'_> {
-    fn number(&mut self, field: u32, value: u64) {
-        if value != 0 {
-            encode_key(field, WireType::Varint, self.0);
-            encode_varint(value, self.0);
-        }
-    }
-
-    fn text(&mut self, field: u32, text: &str) {
-        if !text.is_empty() {
-            encode_key(field, WireType::LengthDelimited, self.0);
-            encode_varint(text.len() as u64, self.0);
-            self.0.extend_from_slice(text.as_bytes());
-        }
-    }
-
-    fn message(&mut self, field: u32, write: impl FnOnce(&mut Fields<'_>)) {
-        encode_key(field, WireType::LengthDelimited, self.0);
-        // Its length is known only in the end, and has one byte unless it is a long one.
-        let place = self.0.len();
-        self.0.push(0);
-        write(self);
-        let length = self.0.len() - place - 1;
-        if length < 0x80 {
-            self.0[place] = length.to_le_bytes()[0];
-        } else {
-            let message = self.0.split_off(place + 1);
-            self.0.pop();
-            encode_varint(length as u64, self.0);
-            self.0.extend_from_slice(&message);
-        }
-    }
-
-    fn balance(&mut self, balance: Balance) {
-        // Of the type sint64: those near zero are short, below it too.
-        let posted = balance.posted << 1 ^ balance.posted >> 63;
-        self.number(1, posted.cast_unsigned());
-        self.number(2, balance.held.cast_unsigned());
-        self.number(3, balance.overdraft_limit.minor_units().cast_unsigned());
-        self.number(4, balance.version);
-    }
+fn write_balance(fields: &mut Fields<'_>, balance: Balance) {
+    // Of the type sint64: those near zero are short, below it too.
+    let posted = balance.posted << 1 ^ balance.posted >> 63;
+    fields.signed(1, posted);
+    fields.signed(2, balance.held);
+    fields.signed(3, balance.overdraft_limit.minor_units());
+    fields.unsigned(4, balance.version);
 }
 
 #[cfg(test)]
