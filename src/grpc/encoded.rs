@@ -1,8 +1,6 @@
-//! Answers that are written straight to the wire.
+//! Answers that were written without their generated messages.
 //!
-//! A generated message owns a copy of every text, and adds up its lengths three times before a byte is written.
-//! A page of a thousand transactions is written field by field instead, from where the texts lie. **Invariant:**
-//! its reader can't tell the difference.
+//! **Invariant:** a reader can't tell the difference.
 
 use std::marker::PhantomData;
 

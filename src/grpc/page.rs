@@ -6,23 +6,29 @@
 use prost::Message;
 
 /// How many bytes the items of a page have, at the most: a round figure below what clients take.
-pub(super) const MAX_BYTES: usize = 3 << 20;
+const MAX_BYTES: usize = 3 << 20;
 
 /// What each item has beside itself: its tag, and its length in up to 3 bytes.
-pub(super) const FRAME_BYTES: usize = 4;
+const FRAME_BYTES: usize = 4;
 
-/// Leaves off what doesn't fit into a page; the first always does. The index of the last item that is left,
-/// if there were more.
+/// Whether an item of this length fits into a page that has so many bytes already; the first always does.
+pub(super) fn has_room(page: usize, item: usize) -> bool {
+    page == 0 || page + FRAME_BYTES + item <= MAX_BYTES
+}
+
+/// Leaves off what doesn't fit into a page. The index of the last item that is left, if there were more.
 pub(super) fn cut<T: Message>(items: &mut Vec<T>) -> Option<usize> {
     let mut bytes = 0;
     let fits = |item: &&T| {
-        bytes += FRAME_BYTES + item.encoded_len();
-        bytes <= MAX_BYTES
+        let length = item.encoded_len();
+        let fits = has_room(bytes, length);
+        bytes += FRAME_BYTES + length;
+        fits
     };
-    let count = items.iter().take_while(fits).count().max(1);
+    let count = items.iter().take_while(fits).count();
     let is_cut = count < items.len();
     items.truncate(count);
-    is_cut.then_some(count - 1)
+    is_cut.then(|| count - 1)
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 
 use super::access::{OTHER, Permit};
 use super::encoded::Encoded;
-use super::page::{FRAME_BYTES, MAX_BYTES};
-use super::{proto, render};
+use super::{page, proto, render};
 use crate::ledger::{
     AccountId, Change, HoldId, Labels, LedgerId, RequestId, Sequence, TransactionId,
 };
@@ -46,8 +45,7 @@ impl<'a> Statement<'a> {
     pub(super) fn add(&mut self, linked: &LinkedRecord) -> Result<bool, store::Error> {
         self.transaction.clear();
         self.write(linked)?;
-        let length = self.page.len() + FRAME_BYTES + self.transaction.len();
-        let fits = length <= MAX_BYTES || self.page.is_empty();
+        let fits = page::has_room(self.page.len(), self.transaction.len());
         if fits {
             Fields(&mut self.page).bytes(1, &self.transaction);
         }

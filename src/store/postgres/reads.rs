@@ -550,7 +550,7 @@ impl<C: Clock> PostgresStore<C> {
     ) -> Result<Vec<Row>, Failure> {
         let mut rows = Vec::new();
         loop {
-            let left = limit.saturating_sub(rows.len().try_into().unwrap_or(limit));
+            let left = limit - self::limit(rows.len());
             // So many as are wanted mostly lie before it.
             let knots = left / KNOT + 3;
             let parameters: Parameters = &[&low, &high, &kinds, &left, &number, &knots];
