@@ -124,6 +124,13 @@ impl Two {
         self.gate.batch_execute("COMMIT").await.expect("it is held");
     }
 
+    /// How many of the second were done, after the first was.
+    async fn done_of_the_second(self) -> usize {
+        let (first, second) = self.answers().await;
+        first.expect("there is enough");
+        second.iter().filter(|answer| answer.is_ok()).count()
+    }
+
     /// What came of both.
     async fn answers(self) -> (Result<Executed, Refusal>, EachAnswer) {
         let first = self.first.await.expect("no panic").expect("it answers");
@@ -293,9 +300,7 @@ async fn accounts_that_were_not_seen_yet_do_not_wait() {
     scene.somebody_else_opens(open("erin", 5)).await;
     let two = scene.two_ahead(pay("carol", "dave", 7), many(&pay("erin", "bob", 1))).await;
     two.open_the_gate().await;
-    let (first, second) = two.answers().await;
-    first.expect("there is enough");
-    assert_eq!(second.iter().filter(|answer| answer.is_ok()).count(), 5);
+    assert_eq!(two.done_of_the_second().await, 5);
     assert_eq!(scene.balances().await, [1000, 5, 993, 7]);
     assert_eq!(scene.retries(), 0);
 }
@@ -309,9 +314,7 @@ async fn a_hold_that_was_not_seen_yet_counts() {
     scene.be_alone().await;
     let two = scene.two(plain(pay("carol", "dave", 7)), many(&pay("erin", "bob", 1))).await;
     two.open_the_gate_late(&scene).await;
-    let (first, second) = two.answers().await;
-    first.expect("there is enough");
-    assert_eq!(second.iter().filter(|answer| answer.is_ok()).count(), 5);
+    assert_eq!(two.done_of_the_second().await, 5);
     assert_eq!(scene.balances().await, [1000, 5, 993, 7]);
     assert_eq!(scene.retries(), 0);
 }
@@ -329,9 +332,7 @@ async fn an_account_that_is_not_remembered_waits_for_the_group_before() {
     apply(&scene.store, large).await;
     let two = scene.two(plain(pay("alice", "erin", 5)), many(&pay("erin", "bob", 1))).await;
     two.open_the_gate_late(&scene).await;
-    let (first, second) = two.answers().await;
-    first.expect("there is enough");
-    assert_eq!(second.iter().filter(|answer| answer.is_ok()).count(), 5);
+    assert_eq!(two.done_of_the_second().await, 5);
     assert_eq!(scene.balances().await, [995, 5, 1000, 0]);
     assert_eq!(scene.retries(), 0);
 }

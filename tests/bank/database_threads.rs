@@ -1,27 +1,16 @@
 //! An account's records in a database hang on a thread, and are found along it.
 
-use bank::ledger::{AccountId, Command, Currency, Request, Sequence, Time, TransactionType};
+use bank::ledger::{Command, Request, Sequence, Time, TransactionType};
 use bank::store::{Cursor, Error, PostgresStore, Store, TransactionQuery, migrate};
 
 use crate::database_checks::rich_books;
 use crate::postgres::check_tables;
 use crate::support::cluster::{Cluster, apply, database_of, postgres_store, settings};
-use crate::support::commands::{account, open, pay, plain, put};
+use crate::support::commands::{account, first_page, open, pay, plain, put};
 use crate::support::{LEDGER, ManualClock, START_MICROS, memory_store};
 
 const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
-
-fn all_of(account_id: AccountId) -> TransactionQuery {
-    TransactionQuery {
-        account_id: Some(account_id),
-        start_time: None,
-        end_time: None,
-        types: Vec::new(),
-        oldest_first: false,
-        cursor: None,
-        page_size: 50,
-    }
-}
+const ASKED: [&str; 5] = ["alice", "bob", "carol", "dave", "@external:USD"];
 
 /// Much of it is alice's, and little dave's.
 fn history(random: &mut fastrand::Rng) -> Vec<Request> {
@@ -38,11 +27,6 @@ fn history(random: &mut fastrand::Rng) -> Vec<Request> {
     commands.into_iter().map(plain).collect()
 }
 
-fn any_account(random: &mut fastrand::Rng) -> AccountId {
-    let name = NAMES.get(random.usize(..5)).map(|name| account(name));
-    name.unwrap_or_else(|| AccountId::external(&Currency::parse("USD").expect("it is known")))
-}
-
 fn any_query(random: &mut fastrand::Rng) -> TransactionQuery {
     let time = |random: &mut fastrand::Rng| {
         random.bool().then(|| Time::from_micros(START_MICROS + random.i64(-10..1600)))
@@ -53,7 +37,7 @@ fn any_query(random: &mut fastrand::Rng) -> TransactionQuery {
         types: if random.bool() { vec![TransactionType::Transfer] } else { Vec::new() },
         oldest_first: random.bool(),
         page_size: [1, 3, 50, 500][random.usize(..4)],
-        ..all_of(any_account(random))
+        ..first_page(Some(ASKED[random.usize(..ASKED.len())]))
     }
 }
 
@@ -126,15 +110,15 @@ async fn old_pages_are_found_without_the_end_of_the_thread() {
     // A part that ends with a knot ends there.
     let until = Sequence::new(knot);
     let cursor = Some(Cursor { after: Sequence::new(knot - 10), until });
-    let part = TransactionQuery { cursor, oldest_first: true, ..all_of(account("alice")) };
+    let part = TransactionQuery { cursor, oldest_first: true, ..first_page(Some("alice")) };
     let expected: Vec<u64> = (knot - 9..=knot).collect();
     assert_eq!(pages(&store, part).await, [expected]);
     cluster.sql(database, "UPDATE bank_accounts SET newest = 0 WHERE account_id = 'alice'");
     let cursor = Some(Cursor { after: Sequence::new(knot), until: Sequence::new(1001) });
-    let old = TransactionQuery { cursor, ..all_of(account("alice")) };
+    let old = TransactionQuery { cursor, ..first_page(Some("alice")) };
     let expected: Vec<u64> = (knot - 50..knot).rev().collect();
     assert_eq!(pages(&store, old).await[0], expected);
-    let oldest = TransactionQuery { oldest_first: true, ..all_of(account("alice")) };
+    let oldest = TransactionQuery { oldest_first: true, ..first_page(Some("alice")) };
     let expected: Vec<u64> = (2..52).collect();
     assert_eq!(pages(&store, oldest).await[0], expected);
 }
@@ -155,12 +139,12 @@ async fn a_thread_that_is_broken_is_damage() {
     let is_named =
         |error| matches!(error, Error::Damaged { sequence, .. } if sequence.number() == 4);
     for (oldest_first, page_size) in [(false, 50), (true, 50), (true, 1)] {
-        let query = TransactionQuery { oldest_first, page_size, ..all_of(account("bob")) };
+        let query = TransactionQuery { oldest_first, page_size, ..first_page(Some("bob")) };
         assert!(is_named(store.transactions(&query).await.expect_err("it is damaged")));
     }
     let time = Time::from_micros(START_MICROS + 2);
     assert!(is_named(store.balance_at(&account("bob"), time).await.expect_err("it is damaged")));
-    let newest = TransactionQuery { page_size: 1, ..all_of(account("bob")) };
+    let newest = TransactionQuery { page_size: 1, ..first_page(Some("bob")) };
     let newest = store.transactions(&newest).await.expect("it answers").expect("it is there");
     assert_eq!(newest.records[0].record.sequence.number(), 6, "what is newer can be read");
 }

@@ -21,7 +21,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::cluster::{Cluster, apply, database_of, posted, postgres_store, settings};
-use crate::support::commands::{account, named, open, pay, plain, put, set_aside};
+use crate::support::commands::{account, first_page, named, open, pay, plain, put, set_aside};
 use crate::support::own_book::{
     OwnBook, check_acknowledged, check_totals, check_whole_ledger, client, open_accounts,
     pay_until, settle,
@@ -298,15 +298,7 @@ async fn watchers_hear_of_what_another_process_did() {
         apply(&writer, pay("alice", "bob", number)).await;
         bobs.await;
         all.await;
-        let query = TransactionQuery {
-            account_id: Some(bob.clone()),
-            start_time: None,
-            end_time: None,
-            types: Vec::new(),
-            oldest_first: false,
-            cursor: None,
-            page_size: 1,
-        };
+        let query = TransactionQuery { page_size: 1, ..first_page(Some("bob")) };
         let page = reader.transactions(&query).await.expect("it answers").expect("he is there");
         let moved = page.records[0].record.posting().expect("it moved money").movement.amount;
         assert_eq!(moved.minor_units(), number);

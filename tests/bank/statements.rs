@@ -8,7 +8,7 @@ use bank::ledger::{Record, Sequence, Time, TransactionType};
 use bank::store::journal::{Journal, Scanned, VolatileJournal};
 use bank::store::{AccountQuery, Error, MemoryStore, Store, TransactionQuery};
 
-use crate::support::commands::{account, open, pay, plain, put};
+use crate::support::commands::{account, first_page, open, pay, plain, put};
 use crate::support::{LEDGER, ManualClock, START_MICROS, memory_store};
 
 /// Counts how many records are read.
@@ -34,18 +34,6 @@ impl Journal for CountingJournal {
 
     async fn durable(&self, sequence: Sequence) -> Result<(), Error> {
         self.inner.durable(sequence).await
-    }
-}
-
-fn first_page(account_id: Option<&str>) -> TransactionQuery {
-    TransactionQuery {
-        account_id: account_id.map(account),
-        start_time: None,
-        end_time: None,
-        types: Vec::new(),
-        oldest_first: false,
-        cursor: None,
-        page_size: 50,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A small history with requests of every kind, and everything that can be read of it.
 
+use super::requests::commands::first_page;
 use bank::ledger::{Currency, Hold, Request, Sequence, Totals};
 use bank::store::{
     AccountQuery, AccountView, Error, HoldQuery, LinkedRecord, RecordKey, Store, TransactionQuery,
@@ -25,15 +26,7 @@ pub(crate) async fn everything<S: Store>(store: &S) -> Result<Everything, Error>
         after: None,
         page_size: 1000,
     };
-    let transactions = TransactionQuery {
-        account_id: None,
-        start_time: None,
-        end_time: None,
-        types: Vec::new(),
-        oldest_first: true,
-        cursor: None,
-        page_size: 1000,
-    };
+    let transactions = TransactionQuery { oldest_first: true, page_size: 1000, ..first_page(None) };
     let holds = HoldQuery { account_id: None, state: None, before: None, page_size: 1000 };
     let mut records = Vec::new();
     for number in 1..=store.head().await?.number() {

@@ -59,6 +59,8 @@ pub(crate) fn transfer(
 
 /// Commands of the ledger, for tests that go to a store directly.
 pub(crate) mod commands {
+    use bank::store::TransactionQuery;
+
     use super::ledger::{
         AccountId, Amount, Command, Currency, Description, DisplayName, HoldDuration, HoldParties,
         Labels, Money, NewAccountId, OverdraftLimit, Parties, Request, RequestId,
@@ -121,6 +123,19 @@ pub(crate) mod commands {
             amount: usd(minor_units),
             description: Description::default(),
             labels: Labels::default(),
+        }
+    }
+
+    /// The newest transactions, of an account or of all.
+    pub(crate) fn first_page(account_id: Option<&str>) -> TransactionQuery {
+        TransactionQuery {
+            account_id: account_id.map(account),
+            start_time: None,
+            end_time: None,
+            types: Vec::new(),
+            oldest_first: false,
+            cursor: None,
+            page_size: 50,
         }
     }
 }
